@@ -1,0 +1,48 @@
+#pragma once
+// Multi-head latent attention between its input and output projections (paper section 4; DeepSeek-V2 section 2.1).
+//
+//   latent   = rms_norm(kv_a[:R]);  k_pe = kv_a[R:]           one row of R + P numbers per token: the latent cache
+//   k[h]     = [w_uk[h] latent | k_pe],  v[h] = w_uv[h] latent     w_kv_b rows are head-major: N k_nope rows, V v rows
+//   out[h]   = sum_s softmax_s(q[h] . k[h, s] / sqrt(N + P)) v[h, s]        causal
+//
+// Two forms of the same sum. Absorbed (decode): q'[h] = [w_uk[h]^T q_nope | q_pe] against the cache row itself, then
+// w_uv on the attended latent; the cache is read once for all heads. Expanded (prefill): k and v per head, fewer flops
+// per query. NoPE by default; with rope_theta > 0 q_pe and the cached k_pe are rotated (interleaved pairs, as DeepSeek).
+
+#include <string>
+
+#include "kernels/base/arena.h"
+#include "kernels/base/types.h"
+#include "kernels/base/view.h"
+
+namespace kdabench {
+
+enum class MlaForm { kAutomatic, kAbsorbed, kExpanded };
+
+template <class Types>
+struct Mla {
+  using Act = typename Types::Act;
+  using Weight = typename Types::Weight;
+
+  View<const Act, 3> q;                 // [B, T, H (N + P)]  per head: N nope, then P rope channels; strided rows
+  View<const Act, 3> kv_a;              // [B, T, R + P]      strided rows
+  View<const Weight, 1> kv_norm;        // [R]
+  float kv_norm_eps;
+  View<const Weight, 2> kv_b;           // [H (N + V), R]
+  View<Act, 3> cache;                   // [B, capacity, R + P]  rows [lengths, lengths + T) are written
+  View<const int32_t, 1> lengths;       // [B]  tokens cached before this call; on the device, read by the kernels
+  int64_t max_context;                  // host's bound on lengths[b] + T, for planning; <= capacity
+  float rope_theta;                     // 0: NoPE
+  View<Act, 3> out;                     // [B, T, H V]
+  int heads, nope_dim, rope_dim, value_dim, rank;  // H, N, P, V, R
+  MlaForm form = MlaForm::kAutomatic;   // automatic: absorbed when T is small, expanded otherwise
+};
+
+template <class T> void mla_cpu(const Mla<Cpu<T>>& args);
+
+// Absorbed split-KV kernels for T = 1 (any T up to kMlaAbsorbedTokens), expanded attention otherwise. No host round trip.
+void mla_cuda(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream);
+// The reason why mla_cuda cannot run this problem, or empty.
+std::string mla_cuda_unsupported(const Mla<Gpu>& args);
+
+}  // namespace kdabench
