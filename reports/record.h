@@ -99,6 +99,7 @@ struct Axes {
   std::string model, config, device, dtype, protocol, fill;
   int64_t context = 0, batch = 0, steps = 0;
   std::optional<int64_t> cache_budget_bytes;
+  std::optional<std::string> task;     // what tells cells of one point apart: a kernel, a RULER task
 
   template <class V> void fields(V&& v) {
     v("model", model, "architecture, by registered name");
@@ -111,6 +112,7 @@ struct Axes {
     v("cache_budget_bytes", cache_budget_bytes, "same-memory: bytes the caches of all sequences may take");
     v("fill", fill, "how the cache was filled: random or prefill");
     v("steps", steps, "timed decode steps");
+    v("task", task, "kernel or task, in suites with several cells at one point");
   }
 };
 
@@ -310,9 +312,12 @@ struct Report {
   }
 };
 
-// Canonical cell id: the axes that name the point, in this order. Steps and fill are settings, not identity.
+// Canonical cell id: the axes that name the point, in this order:
+//   suite/model=..;config=..;device=..;dtype=..;context=..;batch=..;protocol=..[;cache_budget=..][;task=..]
+// Same-memory cells have no batch in it: how many sequences fit is a result. Steps and fill are settings, not identity.
 std::string cell_id(const std::string& suite, const Axes& axes);
 
+// Quantiles of type 7 (linear between order statistics); stddev is 0 for one sample. Throws Error for no samples.
 Stats summarize(std::vector<double> samples_ns);
 
 }  // namespace kdabench::reports
