@@ -1,0 +1,54 @@
+# Sourced by the other scripts: the checkout's root, what this machine has, and one way to fail.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit
+jobs=$(nproc)
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # several test processes share the cores: waiting threads sleep
+
+say() { printf '\n== %s\n' "$*"; }
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+# phase TITLE COMMAND...: runs the command and says how long it took; its failure is the script's failure.
+phase() {
+  local title=$1 start=$SECONDS status=0
+  shift
+  say "$title"
+  "$@" || status=$?
+  printf -- '-- %s: %d s%s\n' "$title" $((SECONDS - start)) "$( ((status)) && echo ", exit code $status")"
+  return $status
+}
+
+# The CUDA compiler is often installed beside PATH.
+if ! command -v nvcc >/dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
+  PATH=$PATH:/usr/local/cuda/bin
+fi
+have_nvcc() { command -v nvcc >/dev/null; }
+
+# A GPU this project's CUDA code is compiled for: compute capability 9.0 (H100, H200).
+have_gpu() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -q '^9\.0'; }
+gpu_memory_mib() { nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | head -1; }
+
+# The first Python that can draw: python3 on PATH need not be the one that matplotlib was installed for.
+plot_python() {
+  local python
+  for python in "${KDABENCH_PYTHON:-}" "$root/.venv/bin/python3" python3 /usr/bin/python3; do
+    if [[ -n $python ]] && "$python" -c 'import matplotlib' 2>/dev/null; then
+      command -v "$python"
+      return
+    fi
+  done
+  return 1
+}
+
+# configure PRESET: tests that need Python run with the one that can draw, where there is one.
+configure() {
+  local python
+  if python=$(plot_python); then
+    cmake --preset "$1" -DPython3_EXECUTABLE="$python"
+  else
+    cmake --preset "$1"
+  fi
+}
