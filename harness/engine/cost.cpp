@@ -1,0 +1,118 @@
+#include "harness/engine/cost.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kdabench {
+namespace {
+
+struct Widths {
+  int64_t D, key, value, H, conv;              // linear attention: H heads, key = value = H * head_dim
+  int64_t A, nope, rope, v, R;                 // MLA: A heads
+  explicit Widths(const ModelConfig& c)
+      : D(c.hidden_size), key(c.linear_num_heads * c.linear_head_dim), value(key), H(c.linear_num_heads),
+        conv(c.short_conv_kernel_size), A(c.num_attention_heads), nope(c.qk_nope_head_dim), rope(c.qk_rope_head_dim),
+        v(c.v_head_dim), R(c.kv_lora_rank) {}
+};
+
+// Parameters of one mixer that go through a matrix product, and the rest.
+struct Parameters {
+  int64_t matrix = 0, other = 0;
+};
+
+Parameters mixer_parameters(const ModelConfig& c, MixerKind kind) {
+  const Widths w(c);
+  const int64_t rank = c.linear_head_dim;      // of the low-rank pairs f and g (paper section 4)
+  if (kind == MixerKind::kMla)
+    return {w.A * (w.nope + w.rope) * w.D + (w.R + w.rope) * w.D + w.A * (w.nope + w.v) * w.R + w.D * w.A * w.v, w.R};
+  Parameters p;
+  p.matrix = (2 * w.key + w.value) * w.D;                                     // q, k, v
+  p.matrix += rank * w.D + w.value * rank;                                    // output gate g
+  p.matrix += w.H * w.D;                                                      // beta
+  p.matrix += w.D * w.value;                                                  // output
+  p.other = (2 * w.key + w.value) * w.conv + w.H + rank;                      // convolutions, A_log, o_norm
+  if (kind == MixerKind::kKda) {
+    p.matrix += rank * w.D + w.key * rank;                                    // forget gate f
+    p.other += w.key;                                                         // dt_bias
+  } else {
+    p.matrix += w.H * w.D;
+    p.other += w.H;
+  }
+  return p;
+}
+
+int64_t expert_parameters(const ModelConfig& c) { return 3 * c.hidden_size * c.moe_intermediate_size; }
+
+}  // namespace
+
+int64_t parameter_count(const ModelConfig& c, const Layout& layout) {
+  int64_t n = 2 * c.vocab_size * c.hidden_size + c.hidden_size;
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    const Parameters mixer = mixer_parameters(c, layout[layer]);
+    n += mixer.matrix + mixer.other + 2 * c.hidden_size;
+    if (c.is_dense(layer))
+      n += 3 * c.hidden_size * c.intermediate_size;
+    else
+      n += c.num_experts * (c.hidden_size + 1) + (c.num_experts + c.num_shared_experts) * expert_parameters(c);
+  }
+  return n;
+}
+
+int64_t weight_bytes(const ModelConfig& config, const Layout& layout, NumberBytes bytes) {
+  return parameter_count(config, layout) * bytes.act;
+}
+
+int64_t cache_bytes_per_token(const ModelConfig& c, const Layout& layout, NumberBytes bytes) {
+  return std::count(layout.begin(), layout.end(), MixerKind::kMla) * (c.kv_lora_rank + c.qk_rope_head_dim) * bytes.act;
+}
+
+int64_t state_bytes_per_sequence(const ModelConfig& c, const Layout& layout, NumberBytes bytes) {
+  const Widths w(c);
+  const int64_t linear = c.num_hidden_layers - std::count(layout.begin(), layout.end(), MixerKind::kMla);
+  return linear * (w.key * c.linear_head_dim * bytes.accum + (2 * w.key + w.value) * (w.conv - 1) * bytes.act);
+}
+
+int64_t cache_bytes(const ModelConfig& config, const Layout& layout, NumberBytes bytes, int64_t batch,
+                    int64_t context) {
+  return batch * (context * cache_bytes_per_token(config, layout, bytes) +
+                  state_bytes_per_sequence(config, layout, bytes));
+}
+
+double expected_distinct_experts(const ModelConfig& c, int64_t batch) {
+  if (c.num_experts == 0) return 0;
+  const double E = static_cast<double>(c.num_experts);
+  return E * (1 - std::pow(1 - static_cast<double>(c.num_experts_per_token) / E, static_cast<double>(batch)));
+}
+
+StepCost decode_cost(const ModelConfig& c, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t context,
+                     double distinct_experts) {
+  const Widths w(c);
+  StepCost cost;
+  int64_t weights = c.hidden_size;             // parameters read whatever the batch
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    const Parameters mixer = mixer_parameters(c, layout[layer]);
+    weights += mixer.matrix + mixer.other + 2 * c.hidden_size;
+    cost.flops += 2 * batch * mixer.matrix;
+    if (layout[layer] == MixerKind::kMla)      // scores over R + P, values over R, absorbed form
+      cost.flops += 2 * batch * w.A * (context + 1) * (2 * w.R + w.rope);
+    else                                       // decay, recall, correct, read: about 7 a state element
+      cost.flops += 7 * batch * w.key * c.linear_head_dim;
+    if (c.is_dense(layer)) {
+      weights += 3 * c.hidden_size * c.intermediate_size;
+      cost.flops += 6 * batch * c.hidden_size * c.intermediate_size;
+    } else {
+      weights += c.num_experts * (c.hidden_size + 1) + c.num_shared_experts * expert_parameters(c);
+      cost.expert_bytes += static_cast<int64_t>(std::llround(distinct_experts * expert_parameters(c) * bytes.act));
+      cost.flops += 2 * batch * (c.num_experts * c.hidden_size +
+                                 (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c));
+    }
+  }
+  cost.weight_bytes = weights * bytes.act;
+  cost.cache_bytes = batch * (context + 1) * cache_bytes_per_token(c, layout, bytes);
+  cost.state_bytes = 2 * batch * state_bytes_per_sequence(c, layout, bytes);
+  cost.head_bytes = (c.vocab_size * c.hidden_size + batch * c.hidden_size) * bytes.act;
+  cost.flops += 2 * batch * c.vocab_size * c.hidden_size;
+  return cost;
+}
+
+}  // namespace kdabench
