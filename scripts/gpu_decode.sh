@@ -3,8 +3,9 @@
 #
 # usage: [OUT=folder] scripts/gpu_decode.sh [flag of `kdabench run`...]
 #
-# Leaves in OUT (default out/gpu): h200-decode.json, figures.tar (PNG and SVG), table.md, log.txt. Few files, so that they
-# are easily brought home from a borrowed machine; commit the report and the figures under reports/results/.
+# Leaves in OUT (default out/gpu): h200-decode.json, table.md, log.txt and results.tar: the report and its figures (PNG and
+# SVG) as they lie under reports/results/, which this also fills. From a borrowed machine bring results.tar home, unpack
+# it in the checkout with `tar -xf results.tar`, and commit.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -25,13 +26,14 @@ phase "measure" build/cuda/kdabench run --plan suites/plans/gpu_decode.json --ou
 # Whatever the verdict, what was measured is drawn.
 if [[ -s $out/h200-decode.json ]]; then
   phase "table" build/cuda/kdabench table "$out/h200-decode.json" --markdown | tee "$out/table.md" || true
-  figures=$(mktemp -d)
-  if python=$(plot_python) && phase "figures" "$python" -m reports.plots "$out/h200-decode.json" --out "$figures"; then
-    tar -cf "$out/figures.tar" -C "$figures" .
+  mkdir -p reports/results
+  cp "$out/h200-decode.json" reports/results/
+  if python=$(plot_python); then
+    phase "figures" "$python" -m reports.plots reports/results/h200-decode.json --out reports/results || true
   else
-    echo "no figures: draw them elsewhere with python3 -m reports.plots h200-decode.json --out figures"
+    say "no matplotlib: draw them elsewhere with python3 -m reports.plots h200-decode.json --out reports/results"
   fi
-  rm -rf "$figures"
+  tar -cf "$out/results.tar" reports/results
 fi
 say "total: $SECONDS s, exit code $status"
 exit "$status"

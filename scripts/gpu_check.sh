@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Builds and runs every GPU test on one GPU, then the smallest of them under compute-sanitizer. One line per executable.
+#
+# usage: [OUT=folder] [KDABENCH_DATA=folder] [TESTS="test_a test_b"] scripts/gpu_check.sh
+#
+# Leaves in OUT (default out/gpu): check.txt, what was printed, and check-logs.txt, the output of every executable.
+# A test that skips itself for want of a GPU counts as failed here.
+set -euo pipefail
+source "$(dirname "$0")/common.sh"
+
+out=${OUT:-out/gpu}
+mkdir -p "$out"
+exec > >(tee "$out/check.txt") 2>&1
+
+have_nvcc || fail "no nvcc on PATH or in /usr/local/cuda/bin; this script tests the CUDA build."
+have_gpu || fail "no GPU of compute capability 9.0 answers; this script needs an H100 or H200."
+scripts/setup.sh build test
+[[ -n ${KDABENCH_DATA:-} ]] || say "KDABENCH_DATA is not set: tests against the reference checkpoints are skipped"
+
+tests=()
+for name in ${TESTS:-$(find tests/cuda -name 'test_*.cpp' -exec basename {} .cpp \; | sort)}; do tests+=("$name"); done
+((${#tests[@]})) || fail "tests/cuda holds no test_*.cpp."
+phase "configure cuda" configure cuda
+phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench "${tests[@]}"
+
+logs=$(mktemp -d)
+trap 'cat "$logs"/*.log >"$out/check-logs.txt" 2>/dev/null; rm -rf "$logs"' EXIT
+
+# run_one SECONDS LOG COMMAND...: one line of what the executable's tests did. Touches LOG.failed when any failed.
+run_one() {
+  local limit=$1 log=$logs/$2.log start=$SECONDS status=0 note=
+  shift 2
+  { echo "##### $*"; timeout "$limit" "$@" || status=$?; } >"$log" 2>&1
+  count() { grep -cE "^\[ *$1 *\] .*ms\)$" "$log" || true; }
+  ((status != 124)) || note=", stopped after $limit s"
+  ((status == 0 || status == 124)) || note=", exit code $status"
+  if grep -q 'skipped: no GPU' "$log"; then note+=", says it has no GPU" status=1; fi
+  [[ $status == 0 || ($status == 124 && $log == */memcheck-*) ]] || touch "$log.failed"
+  printf '%-60s %4d passed %3d failed %3d skipped %5d s%s\n' "$(basename "$log" .log)" "$(count OK)" \
+    "$(count FAILED)" "$(count SKIPPED)" $((SECONDS - start)) "$note"
+}
+# At most four at a time: they share one GPU, and each spends much of its time in its CPU reference.
+at_most_four() { while (($(jobs -rp | wc -l) >= 4)); do wait -n || true; done; }
+
+run_all() {
+  local test
+  for test in "${tests[@]}"; do
+    at_most_four
+    run_one 300 "$test" "build/cuda/$test" &
+  done
+  wait
+}
+
+# The first test of every suite, under memcheck. A test that does not finish in time proves nothing and is no failure.
+sanitize_all() {
+  local test filter
+  for test in "${tests[@]}"; do
+    filter=$("build/cuda/$test" --gtest_list_tests |
+      awk '/^[^ ].*\./ {suite = $1; next} /^  / && suite {print suite $1; suite = ""}' | paste -sd:)
+    at_most_four
+    run_one "${SANITIZE_SECONDS:-90}" "memcheck-$test" compute-sanitizer --tool memcheck --error-exitcode 99 \
+      "build/cuda/$test" --gtest_filter="$filter" &
+  done
+  wait
+}
+
+phase "GPU tests" run_all
+if command -v compute-sanitizer >/dev/null; then
+  phase "memcheck" sanitize_all
+else
+  say "no compute-sanitizer: memcheck is left out"
+fi
+
+failed=$(find "$logs" -name '*.failed' | sort)
+for mark in $failed; do
+  say "failed: $(basename "$mark" .log.failed)"
+  grep -E '^\[  FAILED  \]|: Failure|^========= (Invalid|Program hit|ERROR SUMMARY)|terminate called' -A 4 "${mark%.failed}" |
+    head -60
+done
+say "total: $SECONDS s; $(grep -c . <<<"$failed" || true) of the executables failed"
+[[ -z $failed ]]
