@@ -19,11 +19,14 @@ namespace kdabench::reports {
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-// Throw Error naming the JSON path of what is not finite, missing, or of another type.
+// These throw Error naming the JSON path of what is not finite, missing, or of another type.
 Json to_json(const Report& report);
 Json to_json(const Cell& cell);
 Report report_from_json(const Json& json);
 Cell cell_from_json(const Json& json);
+
+// Readable text: what fits in `width` columns is one line, and so is any array of plain values.
+std::string pretty(const Json& json, size_t width = 110, size_t indent = 0);
 
 // Parses without asking what it means. Throws Error: no such file, or malformed at byte N.
 Json read_json(const fs::path& path);

@@ -23,8 +23,8 @@ std::string schema_text();  // what reports/kdabench-report.schema.json holds, b
 // Every violation, in document order; empty when the report is good.
 std::vector<Violation> validate(const Json& report);
 
-// The subset of draft-7 that report_schema uses: type, enum, const, pattern, minimum, required, properties,
-// additionalProperties as a schema, items, not, if/then/else, allOf, $ref into definitions. Any other keyword throws.
+// The subset of draft-7 that report_schema uses: type, enum, const, pattern, minimum, minLength, required, properties,
+// additionalProperties, items, allOf, if/then/else, and false. Any other keyword throws.
 std::vector<Violation> validate_against(const Json& schema, const Json& document);
 
 }  // namespace kdabench::reports
