@@ -1,6 +1,6 @@
 #pragma once
-// Two reports, cell by cell, joined by id. A verdict compares two medians and knows nothing of noise: "ratio of
-// medians, no statistics" is printed with it.
+// Two reports, cell by cell, joined by id. A verdict compares two medians and knows nothing of noise: "ratio
+// of medians, no statistics" is printed with it.
 
 #include <optional>
 #include <string>
@@ -30,14 +30,15 @@ struct CompareOptions {
 
 struct CellComparison {
   std::string id;
-  std::string verdict;  // same slower faster more_bytes fewer_bytes missing extra failed recovered incorrect invalid
-                        // no_baseline not_judged
+  std::string verdict;  // same slower faster more_bytes fewer_bytes missing extra failed recovered incorrect
+                        // invalid no_baseline not_judged
   Exit exit = Exit::pass;
   std::string base_status, candidate_status;  // empty where the cell is absent
   std::optional<double> base_median_ns, candidate_median_ns;
   std::optional<double> time_ratio;  // candidate / base; above 1 is slower
-  std::optional<bool> bytes_equal;   // cache per token, state per sequence, and allocation where the batch is the same
-  std::string note;                  // one sentence, empty when there is nothing to say
+  std::optional<bool>
+      bytes_equal;   // cache per token, state per sequence, and allocation where the batch is the same
+  std::string note;  // one sentence, empty when there is nothing to say
 };
 
 struct Comparison {
@@ -51,8 +52,8 @@ struct Comparison {
 
 Comparison compare(const Report& base, const Report& candidate, const CompareOptions& options = {});
 
-// As `compare`, from files. Never throws for a bad file: a missing base is no_baseline, any other unreadable file is
-// usage, and `problem` says which.
+// As `compare`, from files. Never throws for a bad file: a missing base is no_baseline, any other unreadable
+// file is usage, and `problem` says which.
 Comparison compare_files(const fs::path& base, const fs::path& candidate, const CompareOptions& options = {});
 
 std::string compare_table(const Comparison& comparison);  // the last line is the name of the exit code

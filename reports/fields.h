@@ -1,5 +1,6 @@
 #pragma once
-// What a record is to code that walks one: type traits, the visitor on a const record, and the JSON path of a value.
+// What a record is to code that walks one: type traits, the visitor on a const record, and the JSON path of a
+// value.
 
 #include <map>
 #include <optional>
@@ -14,7 +15,9 @@ struct AnyVisitor {
 
 // A struct that lists its fields.
 template <class T>
-concept IsRecord = requires(T value) { value.fields(AnyVisitor{}); };
+concept IsRecord = requires(T value) {
+  value.fields(AnyVisitor{});
+};
 
 template <class T> inline constexpr bool kIsOptional = false;
 template <class T> inline constexpr bool kIsOptional<std::optional<T>> = true;
@@ -25,10 +28,9 @@ template <class T> inline constexpr bool kIsVector<std::vector<T>> = true;
 template <class T> inline constexpr bool kIsBlock = false;
 template <class T> inline constexpr bool kIsBlock<std::optional<T>> = IsRecord<T>;
 
-// `fields` is written once, for mutable records; the cast keeps a second, const list out of every struct. The visitor
-// takes const references, so nothing can change.
-template <class Record, class Visit>
-void visit_const(const Record& record, Visit&& visit) {
+// `fields` is written once, for mutable records; the cast keeps a second, const list out of every struct. The
+// visitor takes const references, so nothing can change.
+template <class Record, class Visit> void visit_const(const Record& record, Visit&& visit) {
   const_cast<Record&>(record).fields(
       [&](const char* name, const auto& value, const char* description) { visit(name, value, description); });
 }

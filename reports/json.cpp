@@ -13,7 +13,8 @@
 namespace kdabench::reports {
 namespace {
 
-constexpr int64_t kLargestExact = int64_t{1} << 53;  // beyond it a double, and so most JSON readers, lose digits
+// Beyond it a double, and so most JSON readers, lose digits.
+constexpr int64_t kLargestExact = int64_t{1} << 53;
 
 // Text that is not UTF-8 (an odd path in argv) costs its odd bytes, not the report.
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
@@ -39,8 +40,8 @@ template <class T> Json write(const T& value, const JsonPath& path) {
     return out;
   } else if constexpr (std::is_floating_point_v<T>) {
     if (!std::isfinite(value))
-      throw Error(fmt::format("{}: wanted a finite number, found {}; what was not measured is left empty", path.str(),
-                              value));
+      throw Error(fmt::format("{}: wanted a finite number, found {}; what was not measured is left empty",
+                              path.str(), value));
     return value;
   } else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
     const bool exact = value <= T{kLargestExact} && (std::is_unsigned_v<T> || value >= T(-kLargestExact));
@@ -57,8 +58,8 @@ template <class T> Json write(const T& value, const JsonPath& path) {
 [[noreturn]] void mismatch(const JsonPath& path, const char* wanted, const Json& found) {
   std::string text = dump(found);
   if (text.size() > 40) text = text.substr(0, 40) + "...";
-  throw Error(fmt::format("{}: wanted {}, found {}; run kdabench validate for the whole list", path.str(), wanted,
-                          text));
+  throw Error(fmt::format("{}: wanted {}, found {}; run kdabench validate for the whole list", path.str(),
+                          wanted, text));
 }
 
 template <class T> void read(const Json& json, T& value, const JsonPath& path) {
@@ -72,8 +73,8 @@ template <class T> void read(const Json& json, T& value, const JsonPath& path) {
         if (found != json.end()) read(*found, member.emplace(), here);
       } else {
         if (found == json.end())
-          throw Error(fmt::format("{}: wanted this field, found none; run kdabench validate for the whole list",
-                                  here.str()));
+          throw Error(fmt::format(
+              "{}: wanted this field, found none; run kdabench validate for the whole list", here.str()));
         read(*found, member, here);
       }
     });
@@ -114,12 +115,16 @@ Json parse(const std::string& text, const std::string& where) {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {
     if (error.byte > text.size())
-      throw Error(fmt::format("{}: wanted JSON, found the end of the file at byte {} in the middle of a value; it was "
-                              "cut short, write it again", where, text.size()));
-    throw Error(fmt::format("{}: wanted JSON, found something else at byte {}; restore the file or write it again",
-                            where, error.byte));
+      throw Error(fmt::format(
+          "{}: wanted JSON, found the end of the file at byte {} in the middle of a value; it was "
+          "cut short, write it again",
+          where, text.size()));
+    throw Error(
+        fmt::format("{}: wanted JSON, found something else at byte {}; restore the file or write it again",
+                    where, error.byte));
   } catch (const Json::exception&) {  // a number too large for a double
-    throw Error(fmt::format("{}: wanted finite numbers, found one beyond the range of a double; write it again", where));
+    throw Error(fmt::format(
+        "{}: wanted finite numbers, found one beyond the range of a double; write it again", where));
   }
 }
 
@@ -130,8 +135,8 @@ std::string read_text(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (!file || fs::is_directory(path, ignored) || !(text << file.rdbuf()))
-    throw Error(fmt::format("{}: wanted a report, found a file that is empty or cannot be read; check the path",
-                            path.string()));
+    throw Error(fmt::format(
+        "{}: wanted a report, found a file that is empty or cannot be read; check the path", path.string()));
   return text.str();
 }
 
@@ -157,7 +162,8 @@ Cell cell_from_json(const Json& json) {
 std::string pretty(const Json& json, size_t width, size_t indent) {
   if (!json.is_structured() || json.empty()) return dump(json);
   const bool object = json.is_object();
-  const auto joined = [&](const std::string& before, const std::string& between, const std::string& after, auto part) {
+  const auto joined = [&](const std::string& before, const std::string& between, const std::string& after,
+                          auto part) {
     std::string out = object ? "{" + before : "[" + before;
     bool first = true;
     for (const auto& [key, value] : json.items()) {
@@ -179,17 +185,18 @@ Json read_json(const fs::path& path) { return parse(read_text(path), path.string
 Report read_report(const fs::path& path) {
   const Json json = read_json(path);
   const auto text_at = [&](const char* key) {
-    return json.is_object() && json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "none";
+    return json.is_object() && json.contains(key) && json[key].is_string() ? json[key].get<std::string>()
+                                                                           : "none";
   };
   const std::string schema = text_at("schema");
   if (schema != kSchema)
-    throw Error(fmt::format("{}: wanted schema {}, found {}; give a report that kdabench wrote", path.string(), kSchema,
-                            schema));
+    throw Error(fmt::format("{}: wanted schema {}, found {}; give a report that kdabench wrote",
+                            path.string(), kSchema, schema));
   const std::string version = text_at("schema_version");
   const auto major = [](const std::string& text) { return text.substr(0, text.find('.')); };
   if (major(version) != major(kSchemaVersion))
-    throw Error(fmt::format("{}: wanted schema_version {}.x, found {}; use the kdabench that wrote it", path.string(),
-                            major(kSchemaVersion), version));
+    throw Error(fmt::format("{}: wanted schema_version {}.x, found {}; use the kdabench that wrote it",
+                            path.string(), major(kSchemaVersion), version));
   try {
     return report_from_json(json);
   } catch (const Error& error) {
@@ -201,16 +208,19 @@ void check_writable(const fs::path& path) {
   const fs::path folder = path.parent_path().empty() ? fs::path(".") : path.parent_path();
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored))
-    throw Error(fmt::format("{}: wanted to write a report there, found no folder {}; create it", path.string(),
-                            folder.string()));
+    throw Error(fmt::format("{}: wanted to write a report there, found no folder {}; create it",
+                            path.string(), folder.string()));
   if (path.filename().empty() || fs::is_directory(path, ignored))
-    throw Error(fmt::format("{}: wanted to write a report there, found a folder; name a file", path.string()));
+    throw Error(
+        fmt::format("{}: wanted to write a report there, found a folder; name a file", path.string()));
   const fs::path probe = with_suffix(path, ".tmp");
   const bool opened = std::ofstream(probe).good();
   fs::remove(probe, ignored);
   if (!opened)
-    throw Error(fmt::format("{}: wanted to write a report there, found that folder {} refuses new files; "
-                            "give another --out", path.string(), folder.string()));
+    throw Error(
+        fmt::format("{}: wanted to write a report there, found that folder {} refuses new files; "
+                    "give another --out",
+                    path.string(), folder.string()));
 }
 
 void write_report(const fs::path& path, const Report& report) {
@@ -224,8 +234,8 @@ void write_report(const fs::path& path, const Report& report) {
   if (!file || error) {
     const std::string why = error ? error.message() : "the folder is missing, full or read-only";
     fs::remove(temporary, error);
-    throw Error(fmt::format("{}: wanted to write the report, found that {}; the cells are still in {}", path.string(),
-                            why, CellStream::path_for(path).string()));
+    throw Error(fmt::format("{}: wanted to write the report, found that {}; the cells are still in {}",
+                            path.string(), why, CellStream::path_for(path).string()));
   }
 }
 
@@ -259,15 +269,18 @@ CellStream::CellStream(const fs::path& out, bool resume) : path_(path_for(out)) 
   file_.open(path_, std::ios::binary | (resume ? std::ios::app : std::ios::trunc));
   if (unfinished) file_ << '\n' << std::flush;
   if (!file_)
-    throw Error(fmt::format("{}: wanted to store finished cells there, found that it cannot be opened; give another "
-                            "--out", path_.string()));
+    throw Error(
+        fmt::format("{}: wanted to store finished cells there, found that it cannot be opened; give another "
+                    "--out",
+                    path_.string()));
 }
 
 void CellStream::append(const Cell& cell) {
   file_ << dump(to_json(cell)) << '\n' << std::flush;
   if (!file_)
-    throw Error(fmt::format("{}: wanted to store the cell {}, found that the disk refuses it; free space and resume",
-                            path_.string(), cell.id));
+    throw Error(
+        fmt::format("{}: wanted to store the cell {}, found that the disk refuses it; free space and resume",
+                    path_.string(), cell.id));
 }
 
 void CellStream::remove() {

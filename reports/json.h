@@ -1,9 +1,11 @@
 #pragma once
-// Reports as JSON. The fields visitor of reports/record.h drives both directions, so that a field exists once.
+// Reports as JSON. The fields visitor of reports/record.h drives both directions, so that a field exists
+// once.
 //
-// Rules of the format: keys keep the order of the visitor; an empty optional value is null, an empty optional block
-// (timing, throughput, ...) is left out; integers beyond 2^53 are strings of digits; NaN and infinity are refused.
-// A reader ignores keys it does not know (a minor version adds keys) and refuses another major version.
+// Rules of the format: keys keep the order of the visitor; an empty optional value is null, an empty optional
+// block (timing, throughput, ...) is left out; integers beyond 2^53 are strings of digits; NaN and infinity
+// are refused. A reader ignores keys it does not know (a minor version adds keys) and refuses another major
+// version.
 
 #include <filesystem>
 #include <fstream>
@@ -43,8 +45,8 @@ void check_writable(const fs::path& path);
 // Finished cells, one a line in OUT.jsonl, so that a killed run loses at most the cell it was in.
 class CellStream {
  public:
-  // With resume, reads the cells that an earlier run left; a last line that was cut short is dropped, and any other
-  // bad line is an Error. Without resume the file starts empty.
+  // With resume, reads the cells that an earlier run left; a last line that was cut short is dropped, and any
+  // other bad line is an Error. Without resume the file starts empty.
   CellStream(const fs::path& out, bool resume);
 
   const std::vector<Cell>& resumed() const { return resumed_; }

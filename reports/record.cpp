@@ -20,8 +20,8 @@ double quantile(const std::vector<double>& sorted, double p) {
 }  // namespace
 
 std::string cell_id(const std::string& suite, const Axes& axes) {
-  std::string id = fmt::format("{}/model={};config={};device={};dtype={};context={}", suite, axes.model, axes.config,
-                               axes.device, axes.dtype, axes.context);
+  std::string id = fmt::format("{}/model={};config={};device={};dtype={};context={}", suite, axes.model,
+                               axes.config, axes.device, axes.dtype, axes.context);
   const bool same_memory = axes.protocol == "same-memory";
   if (!same_memory) id += fmt::format(";batch={}", axes.batch);
   id += ";protocol=" + axes.protocol;
@@ -31,7 +31,8 @@ std::string cell_id(const std::string& suite, const Axes& axes) {
 }
 
 Stats summarize(std::vector<double> samples_ns) {
-  if (samples_ns.empty()) throw Error("summarize wants samples, found none; a cell without samples has no timing");
+  if (samples_ns.empty())
+    throw Error("summarize wants samples, found none; a cell without samples has no timing");
   for (const double sample : samples_ns)
     if (!std::isfinite(sample))
       throw Error(fmt::format("summarize wants finite samples, found {}; drop the cell as invalid", sample));

@@ -1,9 +1,9 @@
 #pragma once
-// What a report holds: plain structs, one list of fields each. JSON in and out, `validate` and the tables visit that
-// list. What is absent was not measured; nothing is ever NaN; a wrong result has no speed.
+// What a report holds: plain structs, one list of fields each. JSON in and out and the schema visit that list. What
+// is absent was not measured; nothing is ever NaN; a wrong result has no speed.
 //
-// A visitor is called as visit("name", member, "one sentence"). Units end the name. An std::optional that is empty is
-// written as null; `*_reason` beside it says why.
+// A visitor is called as visit("name", member, "one sentence"). Units end the name. A std::optional value that is
+// empty is written as null, and `reason` beside it says why; a std::optional block (timing, ...) is left out.
 
 #include <cstdint>
 #include <map>
@@ -45,7 +45,7 @@ struct Meta {
 };
 
 struct Machine {
-  std::string fingerprint;             // sha256 or fnv of what makes times comparable: GPU, driver, CPU, cores
+  std::string fingerprint;             // hash of what makes times comparable: GPU, driver, CPU, cores
   std::string os, cpu;
   int64_t cores = 0;
   int64_t memory_bytes = 0;
@@ -314,10 +314,12 @@ struct Report {
 
 // Canonical cell id: the axes that name the point, in this order:
 //   suite/model=..;config=..;device=..;dtype=..;context=..;batch=..;protocol=..[;cache_budget=..][;task=..]
-// Same-memory cells have no batch in it: how many sequences fit is a result. Steps and fill are settings, not identity.
+// Same-memory cells have no batch in it: how many sequences fit is a result. Steps and fill are settings, not
+// identity.
 std::string cell_id(const std::string& suite, const Axes& axes);
 
-// Quantiles of type 7 (linear between order statistics); stddev is 0 for one sample. Throws Error for no samples.
+// Quantiles of type 7 (linear between order statistics); stddev is 0 for one sample. Throws Error (reports/error.h)
+// for no samples.
 Stats summarize(std::vector<double> samples_ns);
 
 }  // namespace kdabench::reports

@@ -20,9 +20,9 @@ Json type_of(Json type, bool nullable) {
 
 // Times, sizes, rates and counts, by the unit that ends their name.
 bool is_amount(std::string_view name) {
-  for (const std::string_view unit : {"_ns", "bytes", "_per_s", "flops", "_hz", "_watts", "_milliwatts", "cores",
-                                      "multiprocessors", "parameters", "context", "batch", "steps", "experts",
-                                      "processes", "fraction"})
+  for (const std::string_view unit :
+       {"_ns", "bytes", "_per_s", "flops", "_hz", "_watts", "_milliwatts", "cores", "multiprocessors",
+        "parameters", "context", "batch", "steps", "experts", "processes", "fraction"})
     if (name.size() >= unit.size() && name.substr(name.size() - unit.size()) == unit) return true;
   return false;
 }
@@ -94,11 +94,12 @@ template <class T> Json schema_of(std::string_view name, bool nullable = false) 
 }  // namespace
 
 Json report_schema() {
-  Json schema = {{"$schema", "http://json-schema.org/draft-07/schema#"},
-                 {"title", "kdabench report"},
-                 {"description", fmt::format("Format {} {}. Written by `kdabench schema` from reports/record.h; do not "
-                                             "edit. Units end the names. Keys not listed are allowed.",
-                                             kSchema, kSchemaVersion)}};
+  Json schema = {
+      {"$schema", "http://json-schema.org/draft-07/schema#"},
+      {"title", "kdabench report"},
+      {"description", fmt::format("Format {} {}. Written by `kdabench schema` from reports/record.h; do not "
+                                  "edit. Units end the names. Keys not listed are allowed.",
+                                  kSchema, kSchemaVersion)}};
   schema.update(schema_of<Report>("report"));
   return schema;
 }

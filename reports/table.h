@@ -10,8 +10,8 @@ namespace kdabench::reports {
 
 enum class TableStyle { terminal, markdown };
 
-// One section for each suite, config, device, dtype and protocol of the report; in it one row per context (and batch,
-// where they vary). A cell without a time shows its status.
+// One section for each suite, config, device, dtype and protocol of the report; in it one row per context
+// (and batch, where they vary). A cell without a time shows its status.
 std::string tables(const Report& report, TableStyle style);
 
 // `tables` in Markdown, with the GPU, the commit and the command above it; fits between the markers below.
@@ -20,8 +20,8 @@ std::string markdown_results(const Report& report);
 inline constexpr const char* kResultsBegin = "<!-- results:begin -->";
 inline constexpr const char* kResultsEnd = "<!-- results:end -->";
 
-// Puts text between the two marker lines of a file and leaves the rest alone. Throws Error unless each marker occurs
-// exactly once, in order.
+// Puts text between the two marker lines of a file and leaves the rest alone. Throws Error unless each marker
+// occurs exactly once, in order.
 void replace_between_markers(const fs::path& file, const std::string& text);
 
 std::string readable_tokens(int64_t tokens);  // 4096 -> 4K, 1048576 -> 1M, 1000 -> 1000

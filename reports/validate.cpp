@@ -31,7 +31,8 @@ bool has_type(const Json& value, const std::string& type) {
   if (type == "number") return value.is_number();
   // Draft-7 counts 3.0 as an integer, the reader of reports does not: what it cannot read is not valid.
   if (type == "integer") return value.is_number_integer();
-  throw Error(fmt::format("schema: wanted a draft-7 type, found {}; use another or teach validate.cpp", type));
+  throw Error(
+      fmt::format("schema: wanted a draft-7 type, found {}; use another or teach validate.cpp", type));
 }
 
 class Validator {
@@ -65,7 +66,8 @@ class Validator {
              const std::string& path) {
     if (keyword == "type") {
       const Json types = rule.is_array() ? rule : Json::array({rule});
-      if (std::any_of(types.begin(), types.end(), [&](const Json& t) { return has_type(value, t.get<std::string>()); }))
+      if (std::any_of(types.begin(), types.end(),
+                      [&](const Json& t) { return has_type(value, t.get<std::string>()); }))
         return true;
       std::string wanted;
       for (const Json& type : types) wanted += (wanted.empty() ? "" : " or ") + type.get<std::string>();
@@ -78,14 +80,17 @@ class Validator {
     } else if (keyword == "const") {
       if (value != rule) add(path, fmt::format("wanted {}, found {}", shown(rule), shown(value)));
     } else if (keyword == "pattern") {
-      if (value.is_string() && !std::regex_search(value.get<std::string>(), std::regex(rule.get<std::string>())))
-        add(path, fmt::format("wanted text that matches {}, found {}", rule.get<std::string>(), shown(value)));
+      if (value.is_string() &&
+          !std::regex_search(value.get<std::string>(), std::regex(rule.get<std::string>())))
+        add(path,
+            fmt::format("wanted text that matches {}, found {}", rule.get<std::string>(), shown(value)));
     } else if (keyword == "minimum") {
       if (value.is_number() && value.get<double>() < rule.get<double>())
         add(path, fmt::format("wanted at least {}, found {}", shown(rule), shown(value)));
     } else if (keyword == "minLength") {
       if (value.is_string() && value.get_ref<const std::string&>().size() < rule.get<size_t>())
-        add(path, fmt::format("wanted text of {} or more characters, found {}", rule.get<size_t>(), shown(value)));
+        add(path,
+            fmt::format("wanted text of {} or more characters, found {}", rule.get<size_t>(), shown(value)));
     } else if (keyword == "required") {
       for (const Json& key : rule)
         if (value.is_object() && !value.contains(key.get<std::string>()))
@@ -109,8 +114,10 @@ class Validator {
     } else {
       static const std::set<std::string> silent = {"then", "else", "$schema", "title", "description"};
       if (!silent.count(keyword))
-        throw Error(fmt::format("schema: wanted a keyword of the subset in reports/schema.h, found {}; teach "
-                                "validate.cpp", keyword));
+        throw Error(
+            fmt::format("schema: wanted a keyword of the subset in reports/schema.h, found {}; teach "
+                        "validate.cpp",
+                        keyword));
     }
     return true;
   }
@@ -125,7 +132,8 @@ void check_cell(const Cell& cell, const std::string& path, std::vector<Violation
   };
   const std::string id = cell_id(cell.suite, cell.axes);
   wanted(cell.id == id, ".id", fmt::format("wanted {} from suite and axes, found {}", id, cell.id));
-  wanted(cell.status != "ok" || cell.validity.valid, ".status", "wanted invalid, found ok beside validity.valid = false");
+  wanted(cell.status != "ok" || cell.validity.valid, ".status",
+         "wanted invalid, found ok beside validity.valid = false");
   wanted(cell.status != "invalid" || !cell.validity.reasons.empty(), ".validity.reasons",
          "wanted the reason of the status invalid, found none");
   if (cell.floor && cell.floor->fraction && cell.status == "ok")
@@ -157,7 +165,8 @@ void check_cell(const Cell& cell, const std::string& path, std::vector<Violation
   const double tokens_per_s = static_cast<double>(cell.axes.batch) * 1e9 / s.median_ns;
   if (cell.throughput)
     wanted(near(cell.throughput->tokens_per_s, tokens_per_s), ".throughput.tokens_per_s",
-           fmt::format("wanted batch / median step = {}, found {}", tokens_per_s, cell.throughput->tokens_per_s));
+           fmt::format("wanted batch / median step = {}, found {}", tokens_per_s,
+                       cell.throughput->tokens_per_s));
   wanted(near(cell.timing->tpot_ns * tokens_per_s, 1e9), ".timing.tpot_ns",
          fmt::format("wanted median step / batch = {}, found {}", 1e9 / tokens_per_s, cell.timing->tpot_ns));
 }
@@ -184,7 +193,9 @@ std::vector<Violation> validate(const Json& json) {
   for (size_t i = 0; i < report.cells.size(); ++i) {
     const std::string path = fmt::format("$.cells[{}]", i);
     const auto [at, fresh] = first.emplace(report.cells[i].id, i);
-    if (!fresh) found.push_back({path + ".id", fmt::format("wanted a unique id, found that of $.cells[{}]", at->second)});
+    if (!fresh)
+      found.push_back(
+          {path + ".id", fmt::format("wanted a unique id, found that of $.cells[{}]", at->second)});
     check_cell(report.cells[i], path, found);
   }
   return found;
