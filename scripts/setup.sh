@@ -90,7 +90,7 @@ fi
 if wanted plots && ! plot_python >/dev/null; then
   (install python3-matplotlib) || true
   plot_python >/dev/null || { python3 -m venv .venv && .venv/bin/python3 -m pip install -q matplotlib; } ||
-    fail "matplotlib is missing and could not be installed; set KDABENCH_PYTHON to a Python that has it."
+    { rm -rf .venv; fail "matplotlib is missing and could not be installed; set KDABENCH_PYTHON to a Python that has it."; }
 fi
 
 say "ready: ${purposes[*]}"
