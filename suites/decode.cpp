@@ -1,0 +1,195 @@
+#include "suites/decode.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "harness/engine/nvtx.h"
+#include "suites/agreement.h"
+#include "suites/bounds.h"
+#include "suites/memory.h"
+#include "suites/runner.h"
+
+namespace kdabench::suites {
+namespace {
+
+// Tokens of one sequence that a prefill fill reads at once.
+int64_t prefill_chunk(int64_t batch) { return std::max<int64_t>(1, 4096 / batch); }
+
+SessionOptions session_options(const Plan& plan, int64_t context, int64_t batch) {
+  SessionOptions options;
+  options.batch = batch;
+  options.capacity = context + std::max(plan.steps, kCheckTokens);
+  options.forward_tokens = kCheckSession;
+  if (plan.fill == "prefill")
+    options.forward_tokens = std::max(kCheckSession, std::min(context, prefill_chunk(batch)));
+  return options;
+}
+
+void fill(Bench& bench, Session& session, int64_t batch, int64_t tokens) {
+  const NvtxRange range("fill");
+  session.reset();
+  if (bench.plan.fill == "random") {
+    bench.host.progress("fill", 0.3);
+    return session.fill_random(tokens, bench.plan.seed);
+  }
+  const auto started = std::chrono::steady_clock::now();
+  int64_t done = 0;
+  while (done < tokens) {
+    const int64_t chunk = std::min(prefill_chunk(batch), tokens - done);
+    session.forward(seeded_ids(bench.plan.seed, fmt::format("prefill.{}", done), batch, chunk,
+                               bench.plan.config.vocab_size), Logits::kNone);
+    done += chunk;
+    const double share = static_cast<double>(done) / static_cast<double>(tokens);
+    const std::chrono::duration<double, std::nano> spent = std::chrono::steady_clock::now() - started;
+    bench.host.progress(fmt::format("prefill {} of {} tokens", done, tokens), 0.3 + 0.4 * share);
+    bench.deadline.expect("the prefill", spent.count() * (1 / share - 1));
+  }
+}
+
+// Differences of the counters over the timed loop; what they mean for the times becomes a reason.
+void record_gpu(const std::optional<GpuReading>& before, const std::optional<GpuReading>& after,
+                const DecodeSamples& samples, reports::Cell& cell) {
+  if (!after) return;
+  reports::GpuState state;
+  state.reason = after->reason;
+  state.power_watts = after->power_watts;
+  state.temperature_celsius = after->temperature_celsius;
+  state.other_processes = after->other_processes;
+  if (before && before->throttle_power_ns && after->throttle_power_ns)
+    state.throttle_power_ns = std::max(0.0, *after->throttle_power_ns - *before->throttle_power_ns);
+  if (before && before->throttle_thermal_ns && after->throttle_thermal_ns)
+    state.throttle_thermal_ns = std::max(0.0, *after->throttle_thermal_ns - *before->throttle_thermal_ns);
+  auto& reasons = cell.validity.reasons;
+  if (!samples.sm_clock_hz.empty()) {
+    std::vector<double> clock = samples.sm_clock_hz;
+    std::sort(clock.begin(), clock.end());
+    state.sm_clock_hz_min = clock.front();
+    state.sm_clock_hz_median = clock[clock.size() / 2];
+    state.sm_clock_hz_max = clock.back();
+    if (clock.front() < kSteadyClock * clock[clock.size() / 2])
+      reasons.push_back({"clock_unsteady", fmt::format("The SM clock fell from {:.0f} to {:.0f} MHz during the timed "
+                                                       "steps; run again on a cooler or less loaded GPU.",
+                                                       clock[clock.size() / 2] * 1e-6, clock.front() * 1e-6)});
+  } else if (state.reason.empty()) {
+    state.reason = "no SM clock: device timers gave none";
+  }
+  const auto throttled = [&](const std::optional<double>& ns, const char* code, const char* what) {
+    if (!ns || samples.wall_ns <= 0 || *ns <= kThrottledShare * samples.wall_ns) return;
+    reasons.push_back({code, fmt::format("The GPU was throttled for {} during {:.0f} % of the timed loop.", what,
+                                         std::min(100.0, 100 * *ns / samples.wall_ns))});
+  };
+  throttled(state.throttle_power_ns, "throttled_power", "power");
+  throttled(state.throttle_thermal_ns, "throttled_thermal", "heat");
+  if (state.other_processes.value_or(0) > 0)
+    reasons.push_back({"other_processes", fmt::format("{} other compute processes were on the GPU; run again alone.",
+                                                      *state.other_processes)});
+  cell.gpu_state = state;
+}
+
+void record_floor(const Bench& bench, Session& session, reports::Cell& cell) {
+  const reports::Axes& axes = cell.axes;
+  const std::optional<double> measured = session.distinct_experts();
+  const double expected = expected_distinct_experts(bench.plan.config, axes.batch);
+  // Step i reads context + i cached rows; the mean over the steps is what the median is held against.
+  const StepCost cost = decode_cost(bench.plan.config, bench.peer.layout, number_bytes(bench.plan.precision), axes.batch,
+                                    axes.context + (axes.steps - 1) / 2, measured.value_or(expected));
+  reports::Floor floor;
+  floor.bytes = cost.bytes();
+  floor.flops = cost.flops;
+  floor.weight_bytes = cost.weight_bytes;
+  floor.expert_bytes = cost.expert_bytes;
+  floor.cache_bytes = cost.cache_bytes;
+  floor.state_bytes = cost.state_bytes;
+  floor.head_bytes = cost.head_bytes;
+  if (bench.plan.config.num_experts > 0) {
+    floor.distinct_experts = measured.value_or(expected);
+    floor.distinct_experts_source = measured ? "measured in the last step" : "expected under uniform routing";
+  }
+  floor.time_ns = floor_ns(cost, bench.ceilings.read_bytes_per_s.value_or(0),
+                           bench.ceilings.gemm_flops_per_s.value_or(0));
+  cell.floor = floor;
+}
+
+// Times, or the reason why there are none.
+void record_times(const Bench& bench, const DecodeSamples& samples, reports::Cell& cell) {
+  const double batch = static_cast<double>(cell.axes.batch);
+  cell.samples = reports::Samples{samples.step_ns, samples.sm_clock_hz};
+  const auto wanted = static_cast<size_t>(cell.axes.steps);
+  if (samples.step_ns.size() != wanted || samples.tokens.size() != wanted * static_cast<size_t>(cell.axes.batch))
+    return end(cell, "incorrect", fmt::format("{} steps of {} sequences gave {} times and {} tokens.", wanted,
+                                              cell.axes.batch, samples.step_ns.size(), samples.tokens.size()));
+  for (const int32_t token : samples.tokens)
+    if (token < 0 || token >= bench.plan.config.vocab_size)
+      return end(cell, "incorrect", fmt::format("Decode sampled {}, which is no token of the vocabulary.", token));
+
+  reports::Timing timing;
+  timing.clock = bench.plan.device == DeviceKind::kCuda ? "cuda_event" : "steady_clock";
+  timing.graph = samples.graph;
+  timing.stats = reports::summarize(samples.step_ns);
+  timing.tpot_ns = timing.stats.median_ns / batch;
+  if (samples.wall_ns > 0) timing.wall_median_ns = samples.wall_ns / static_cast<double>(cell.axes.steps);
+  if (samples.graph) timing.build_graph_ns = samples.build_graph_ns;
+  reports::Throughput throughput;
+  throughput.tokens_per_s = batch * 1e9 / timing.stats.median_ns;
+  throughput.bytes_per_s = static_cast<double>(cell.floor->bytes) * 1e9 / timing.stats.median_ns;
+
+  reports::Floor& floor = *cell.floor;
+  if (floor.time_ns > 0) {
+    floor.fraction = floor.time_ns / timing.stats.median_ns;
+    if (*floor.fraction > 1) {
+      const std::string reason =
+          fmt::format("The median step took {:.4g} ms, below its floor of {:.4g} ms at the measured ceilings.",
+                      timing.stats.median_ns * 1e-6, floor.time_ns * 1e-6);
+      cell.validity.valid = false;
+      cell.validity.reasons.push_back({"above_ceiling", reason});
+      return end(cell, "invalid", reason);
+    }
+  } else {
+    cell.validity.reasons.push_back({"no_ceiling", "No ceiling was measured, so the floor has no time."});
+  }
+  cell.timing = timing;
+  cell.throughput = throughput;
+}
+
+void measure(Bench& bench, reports::Cell& cell) {
+  const reports::Axes& axes = cell.axes;
+  bench.host.progress("allocate", 0);
+  const SessionOptions options = session_options(bench.plan, axes.context, axes.batch);
+  const std::unique_ptr<Session> session = bench.model.open(options);
+  record_memory(bench, options, *session, cell);
+  if (!prefill_agrees_with_decode(bench, *session, cell)) return;
+  bench.deadline.check("the fill");
+
+  // Warm-up steps come out of the context, so that the first timed step finds exactly `context` cached tokens.
+  const int64_t warmup = std::min(bench.plan.warmup, axes.context - 1);
+  fill(bench, *session, axes.batch, axes.context - warmup);
+  bench.deadline.check("the warm-up");
+  if (warmup > 0) {
+    const NvtxRange range("warm-up");
+    bench.host.progress("warm-up", 0.7);
+    const DecodeSamples warm = session->decode(warmup);
+    bench.deadline.expect("the timed steps", warm.wall_ns / static_cast<double>(warmup) * static_cast<double>(axes.steps));
+  }
+
+  bench.host.progress("decode", 0.8);
+  const std::optional<GpuReading> before = bench.host.gpu();
+  const DecodeSamples samples = [&] {
+    const NvtxRange range("decode");
+    return session->decode(axes.steps);
+  }();
+  record_gpu(before, bench.host.gpu(), samples, cell);
+  record_peak(bench, *session, cell);
+  record_floor(bench, *session, cell);
+  record_times(bench, samples, cell);
+}
+
+}  // namespace
+
+Suite decode_suite() {
+  return {"decode", "time of a decode step at a context, checked first, beside its physical floor", true,
+          session_options, measure};
+}
+
+}  // namespace kdabench::suites

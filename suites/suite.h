@@ -1,0 +1,84 @@
+#pragma once
+// A suite is a name, the session it needs at a point, and a function that measures one cell. The runner (runner.h)
+// enumerates cells, builds models and turns exceptions into statuses.
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "kernels/base/error.h"
+#include "reports/record.h"
+#include "suites/plan.h"
+
+namespace kdabench::suites {
+
+// What the GPU's management library says right now. Counters only grow; a cell takes differences.
+struct GpuReading {
+  std::optional<double> power_watts, temperature_celsius, throttle_power_ns, throttle_thermal_ns;
+  std::optional<int64_t> other_processes;
+  std::string reason;                         // why entries above are empty
+};
+
+// What a suite asks of the program around it.
+class Host {
+ public:
+  virtual ~Host() = default;
+  virtual bool finished_before(const std::string& id) const = 0;           // kept from an interrupted run
+  virtual void starting(const std::string& what) = 0;                      // a model or a cell
+  virtual void progress(const std::string& what, double fraction) = 0;     // within it, 0 to 1
+  virtual void finished(const reports::Cell& cell) = 0;
+  virtual std::optional<GpuReading> gpu() = 0;                             // empty on the CPU
+};
+
+class Timeout : public Error {
+ public:
+  using Error::Error;
+};
+
+// Checked between the phases of a cell: a step that runs is never interrupted.
+class Deadline {
+ public:
+  explicit Deadline(double seconds) : seconds_(seconds) {}
+  void check(const std::string& before) const { expect(before, 0); }
+  // Throws Timeout when `before`, which should take `ns`, would end after the deadline.
+  void expect(const std::string& before, double ns) const {
+    const double spent = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    if (seconds_ > 0 && spent + ns * 1e-9 > seconds_)
+      throw Timeout(text("The cell would have passed its ", seconds_, " s before or in ", before,
+                         "; raise --timeout or lower --steps."));
+  }
+
+ private:
+  double seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// What a suite measures with.
+struct Bench {
+  Model& model;
+  const Peer& peer;
+  const Plan& plan;
+  const reports::Ceilings& ceilings;          // entries are empty where nothing was measured
+  Host& host;
+  Deadline deadline;
+};
+
+struct Suite {
+  std::string name;
+  std::string summary;                        // one line for --help
+  bool needs_ceilings = false;
+  SessionOptions (*session)(const Plan& plan, int64_t context, int64_t batch);
+  // Fills in everything but id and axes. What it throws becomes the status: OutOfMemory `oom`, Timeout `timeout`,
+  // anything else `error`.
+  void (*measure)(Bench& bench, reports::Cell& cell);
+};
+
+// Ends the cell without a result: a cell that is not ok has no speed.
+inline void end(reports::Cell& cell, const std::string& status, const std::string& reason) {
+  cell.status = status;
+  cell.status_reason = reason;
+  cell.timing.reset();
+  cell.throughput.reset();
+}
+
+}  // namespace kdabench::suites
