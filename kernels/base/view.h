@@ -58,7 +58,7 @@ struct View {
   View slice(int dim, int64_t first, int64_t n) const {
     assert(first >= 0 && n >= 0 && first + n <= size[dim]);
     View v = *this;
-    v.data += first * stride[dim];
+    if (v.data) v.data += first * stride[dim];  // a measuring arena hands out null views
     v.size[dim] = n;
     return v;
   }

@@ -1,0 +1,107 @@
+#pragma once
+// The vocabulary of operations on the CPU. One template: float is the backend, double the truth.
+//
+// A backend is: its number types; memory (allocate, zero, upload, download, copy); one member for each operation of
+// kernels/, all with the arena they may take scratch from; and time_steps, which runs and times decode steps. When the
+// arena measures, an operation takes its scratch and does nothing else.
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "harness/engine/model.h"
+#include "kernels/base/arena.h"
+#include "kernels/base/fill.h"
+#include "kernels/kda/kda.h"
+#include "kernels/linear/linear.h"
+#include "kernels/mla/mla.h"
+#include "kernels/moe/moe.h"
+#include "kernels/pointwise/pointwise.h"
+#include "kernels/sampling/sampling.h"
+
+namespace kdabench {
+
+template <class T>
+class CpuBackend {
+ public:
+  using Types = Cpu<T>;
+  struct Graph {};  // a step needs no preparation here
+
+  struct Free {
+    void operator()(void* block) const { std::free(block); }
+  };
+  struct Memory {
+    std::unique_ptr<void, Free> block;
+    int64_t bytes = 0;
+    void* data() const { return block.get(); }
+  };
+  Memory allocate(int64_t bytes, const char* purpose) {
+    if (bytes == 0) return {};
+    const int64_t free_bytes = device_memory(DeviceKind::kCpu).free_bytes;
+    const int64_t rounded = (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
+    void* block = rounded <= free_bytes ? std::aligned_alloc(Arena::kAlignment, rounded) : nullptr;
+    if (!block)
+      throw OutOfMemory(text("wanted ", bytes, " bytes of host memory for ", purpose, ", ", free_bytes, " are free."));
+    return {std::unique_ptr<void, Free>(block), rounded};
+  }
+  std::optional<int64_t> free_bytes() const { return {}; }  // no driver to ask: host pages are mapped lazily
+
+  void zero(void* data, int64_t bytes) {
+    if (bytes > 0) std::memset(data, 0, bytes);
+  }
+  template <class U>
+  void upload(View<U, 2> to, const U* from) {  // from: dense rows
+    for (int64_t row = 0; row < to.size[0]; ++row)
+      std::memcpy(to.data + row * to.stride[0], from + row * to.size[1], to.size[1] * sizeof(U));
+  }
+  template <class U>
+  void download(U* to, View<const U, 2> from) {
+    for (int64_t row = 0; row < from.size[0]; ++row)
+      std::memcpy(to + row * from.size[1], from.data + row * from.stride[0], from.size[1] * sizeof(U));
+  }
+  template <class U>
+  void copy(View<U, 2> to, View<const U, 2> from) {
+    for (int64_t row = 0; row < to.size[0]; ++row)
+      std::memcpy(to.data + row * to.stride[0], from.data + row * from.stride[0], to.size[1] * sizeof(U));
+  }
+  void synchronize() {}
+
+  // Values are those a bf16 tensor would hold, so that every device has the same weights and caches.
+  void fill_normal(View<T, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<T>{out, random, stddev}, true); }
+  void fill_normal_exact(View<T, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<T>{out, random, stddev}, false); }
+
+  void embed(const Embed<Types>& a, Arena& arena) { if (!arena.measuring()) embed_cpu(a); }
+  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { if (!arena.measuring()) add_rms_norm_cpu(a); }
+  void silu_mul(const SiluMul<Types>& a, Arena& arena) { if (!arena.measuring()) silu_mul_cpu(a); }
+  void advance(const Advance& a, Arena& arena) { if (!arena.measuring()) advance_cpu(a); }
+  void linear(const Linear<Types>& a, Arena& arena) { if (!arena.measuring()) linear_cpu(a); }
+  void argmax(const Argmax<Types>& a, Arena& arena) { if (!arena.measuring()) argmax_cpu(a); }
+  void moe(const Moe<Types>& a, Arena& arena) { if (!arena.measuring()) moe_cpu(a); }
+  void mla(const Mla<Types>& a, Arena& arena) { if (!arena.measuring()) mla_cpu(a); }
+  void delta_rule(const DeltaRule<Types>& a, Arena& arena) {
+    if (arena.measuring()) return;
+    a.qkv.size[1] == 1 ? delta_rule_cpu(a) : delta_rule_chunked_cpu(a);
+  }
+
+  template <class Step>
+  DecodeSamples time_steps(int64_t steps, Graph&, View<const int32_t, 1> next, Step&& step) {
+    using Clock = std::chrono::steady_clock;
+    const auto elapsed_ns = [](Clock::time_point from) {
+      return std::chrono::duration<double, std::nano>(Clock::now() - from).count();
+    };
+    DecodeSamples samples;
+    const auto start = Clock::now();
+    for (int64_t i = 0; i < steps; ++i) {
+      const auto begin = Clock::now();
+      step();
+      samples.step_ns.push_back(elapsed_ns(begin));
+      samples.tokens.insert(samples.tokens.end(), next.data, next.data + next.size[0]);
+    }
+    samples.wall_ns = elapsed_ns(start);
+    return samples;
+  }
+};
+
+}  // namespace kdabench

@@ -1,0 +1,237 @@
+#pragma once
+// The token mixers behind one interface: KDA and GDN (the delta rule with a gate per channel or per head) and MLA. A
+// mixer owns its projections; norms, feed-forward, embedding and head are shared by all architectures (transformer.h).
+
+#include <memory>
+#include <string>
+
+#include "harness/engine/registry.h"
+#include "harness/engine/weights.h"
+#include "kernels/kda/kda.h"
+#include "kernels/linear/linear.h"
+#include "kernels/mla/mla.h"
+
+namespace kdabench {
+
+// What one layer remembers of every sequence. A mixer uses its own part.
+template <class Types>
+struct MixerState {
+  View<typename Types::Act, 3> cache;        // [B, capacity, R + P]   MLA's latent cache
+  View<typename Types::Act, 3> conv;         // [B, channels, W - 1]   delta rule
+  View<typename Types::Accum, 4> recurrent;  // [B, H, V, K]           delta rule
+};
+
+// B sequences of T new tokens each, batch-major.
+struct Tokens {
+  int64_t sequences = 0, tokens = 0;
+  View<const int32_t, 1> lengths;            // [B], on the device: tokens cached before
+  int64_t max_context = 0;                   // host's bound on lengths + T
+  int64_t count() const { return sequences * tokens; }
+};
+
+// [B T, columns] with any row stride, as [B, T, columns].
+template <class T>
+View<T, 3> by_sequence(View<T, 2> rows, const Tokens& tokens) {
+  View<T, 3> view;
+  view.data = rows.data;
+  view.size[0] = tokens.sequences, view.size[1] = tokens.tokens, view.size[2] = rows.size[1];
+  view.stride[0] = tokens.tokens * rows.stride[0], view.stride[1] = rows.stride[0], view.stride[2] = 1;
+  return view;
+}
+
+// Rows that start at multiples of 64 numbers, so that a slice of a wide projection still has 16-byte aligned rows.
+template <class T>
+View<T, 2> take_rows(Arena& arena, int64_t rows, int64_t columns) {
+  return arena.take<T>(rows, (columns + 63) / 64 * 64).slice(1, 0, columns);
+}
+
+template <class B>
+class Mixer {
+ public:
+  using Types = typename B::Types;
+  using Act = typename Types::Act;
+  using Weight = typename Types::Weight;
+
+  virtual ~Mixer() = default;
+  virtual MixerState<Types> allocate(Arena& cache, Arena& state, int64_t batch, int64_t capacity) const = 0;
+  // x [B T, D], normalised; out [B T, D], what is added to the residual stream.
+  virtual void forward(B& backend, Arena& arena, const Tokens& tokens, View<const Act, 2> x,
+                       const MixerState<Types>& state, View<Act, 2> out) const = 0;
+};
+
+// KDA or GDN. The input projection is one matrix, rows [q | k | v | g_a | f_a (KDA) or a (GDN) | beta], so that a
+// decode step streams it in one pass. GDN keeps the convolutions, the output gate and its low rank: only the forget
+// gate differs (design rule: a difference between models is the mixer's gate and nothing else).
+template <class B>
+class DeltaMixer final : public Mixer<B> {
+ public:
+  using typename Mixer<B>::Types;
+  using typename Mixer<B>::Act;
+  using typename Mixer<B>::Weight;
+
+  DeltaMixer(WeightBuilder<Weight>& w, const ModelConfig& c, const std::string& prefix, bool per_channel)
+      : H(c.linear_num_heads), K(c.linear_head_dim), G(per_channel ? c.linear_head_dim : 1), D(c.hidden_size),
+        W(c.short_conv_kernel_size), eps_(static_cast<float>(c.rms_norm_eps)),
+        lower_bound_(static_cast<float>(c.gate_lower_bound)) {
+    const int64_t key = H * K, rank = K, gate = per_channel ? rank : H;
+    in_ = w.matrix(3 * key + rank + gate + H, D);
+    int64_t row = 0;
+    const auto input = [&](const char* name, int64_t rows) {
+      w.name(prefix + name, {rows, D}, Init::normal(), in_.slice(0, row, rows));
+      row += rows;
+      return row - rows;
+    };
+    input("q_proj.weight", key);
+    input("k_proj.weight", key);
+    input("v_proj.weight", key);
+    g_column_ = input("g_a_proj.weight", rank);
+    f_column_ = input(per_channel ? "f_a_proj.weight" : "a_proj.weight", gate);
+    beta_column_ = input("b_proj.weight", H);
+
+    conv_ = w.matrix(3 * key, W);
+    for (int i = 0; i < 3; ++i)
+      w.name(prefix + "qkv"[i] + "_conv1d.weight", {key, 1, W}, Init::normal(0.29f), conv_.slice(0, i * key, key));
+    a_log_ = w.vector_f32(H);
+    w.name_f32(prefix + "A_log", {1, 1, H, 1}, Init::a_log(), a_log_);
+    dt_bias_ = w.vector_f32(H * G);
+    w.name_f32(prefix + "dt_bias", {H * G}, Init::dt_bias(), dt_bias_);
+    if (per_channel) {
+      f_b_ = w.matrix(key, rank);
+      w.name(prefix + "f_b_proj.weight", {key, rank}, Init::normal(), f_b_);
+    }
+    g_b_ = w.matrix(key, rank);
+    w.name(prefix + "g_b_proj.weight", {key, rank}, Init::normal(), g_b_);
+    norm_ = w.vector(K);
+    w.name(prefix + "o_norm.weight", {K}, Init::ones(), norm_);
+    out_ = w.matrix(D, key);
+    w.name(prefix + "o_proj.weight", {D, key}, Init::normal(), out_);
+  }
+
+  MixerState<Types> allocate(Arena&, Arena& state, int64_t batch, int64_t) const override {
+    MixerState<Types> s;
+    s.recurrent = state.take<typename Types::Accum>(batch, H, K, K);
+    s.conv = state.take<Act>(batch, 3 * H * K, W - 1);
+    return s;
+  }
+
+  void forward(B& backend, Arena& arena, const Tokens& tokens, View<const Act, 2> x, const MixerState<Types>& state,
+               View<Act, 2> out) const override {
+    const ArenaScope scope(arena);
+    const int64_t N = tokens.count(), key = H * K;
+    const View<Act, 2> in = take_rows<Act>(arena, N, in_.size[0]);
+    backend.linear(Linear<Types>{x, in_, in}, arena);
+
+    View<Act, 2> gate = in.slice(1, f_column_, H);
+    if (G > 1) {
+      gate = arena.take<Act>(N, key);
+      backend.linear(Linear<Types>{in.slice(1, f_column_, K), f_b_, gate}, arena);
+    }
+    const View<Act, 2> out_gate = arena.take<Act>(N, key);
+    backend.linear(Linear<Types>{in.slice(1, g_column_, K), g_b_, out_gate}, arena);
+
+    const View<Act, 2> read = arena.take<Act>(N, key);
+    DeltaRule<Types> args;
+    args.qkv = by_sequence(in.slice(1, 0, 3 * key), tokens);
+    args.gate = by_sequence(gate, tokens);
+    args.beta = by_sequence(in.slice(1, beta_column_, H), tokens);
+    args.out_gate = by_sequence(out_gate, tokens);
+    args.conv = conv_;
+    args.a_log = a_log_;
+    args.dt_bias = dt_bias_;
+    args.norm_weight = norm_;
+    args.norm_eps = eps_;
+    args.lower_bound = lower_bound_;
+    args.conv_state = state.conv;
+    args.state = state.recurrent;
+    args.out = by_sequence(read, tokens);
+    args.heads = static_cast<int>(H);
+    args.key_dim = args.value_dim = static_cast<int>(K);
+    args.gate_dim = static_cast<int>(G);
+    backend.delta_rule(args, arena);
+    backend.linear(Linear<Types>{read, out_, out}, arena);
+  }
+
+ private:
+  int64_t H, K, G, D, W;                     // V = K in every released model
+  int64_t g_column_, f_column_, beta_column_;
+  float eps_, lower_bound_;
+  View<Weight, 2> in_, conv_, f_b_, g_b_, out_;
+  View<Weight, 1> norm_;
+  View<float, 1> a_log_, dt_bias_;
+};
+
+// Multi-head latent attention. The input projection is one matrix, rows [q | kv_a].
+template <class B>
+class MlaMixer final : public Mixer<B> {
+ public:
+  using typename Mixer<B>::Types;
+  using typename Mixer<B>::Act;
+  using typename Mixer<B>::Weight;
+
+  MlaMixer(WeightBuilder<Weight>& w, const ModelConfig& c, const std::string& prefix)
+      : H(c.num_attention_heads), N(c.qk_nope_head_dim), P(c.qk_rope_head_dim), V(c.v_head_dim), R(c.kv_lora_rank),
+        eps_(static_cast<float>(c.kv_norm_eps)), rope_theta_(static_cast<float>(c.rope_theta)) {
+    const int64_t D = c.hidden_size, q = H * (N + P);
+    in_ = w.matrix(q + R + P, D);
+    w.name(prefix + "q_proj.weight", {q, D}, Init::normal(), in_.slice(0, 0, q));
+    w.name(prefix + "kv_a_proj_with_mqa.weight", {R + P, D}, Init::normal(), in_.slice(0, q, R + P));
+    norm_ = w.vector(R);
+    w.name(prefix + "kv_a_layernorm.weight", {R}, Init::ones(), norm_);
+    kv_b_ = w.matrix(H * (N + V), R);
+    w.name(prefix + "kv_b_proj.weight", {H * (N + V), R}, Init::normal(), kv_b_);
+    out_ = w.matrix(D, H * V);
+    w.name(prefix + "o_proj.weight", {D, H * V}, Init::normal(), out_);
+  }
+
+  MixerState<Types> allocate(Arena& cache, Arena&, int64_t batch, int64_t capacity) const override {
+    MixerState<Types> s;
+    s.cache = cache.take<Act>(batch, capacity, R + P);
+    return s;
+  }
+
+  void forward(B& backend, Arena& arena, const Tokens& tokens, View<const Act, 2> x, const MixerState<Types>& state,
+               View<Act, 2> out) const override {
+    const ArenaScope scope(arena);
+    const int64_t q = H * (N + P);
+    const View<Act, 2> in = take_rows<Act>(arena, tokens.count(), in_.size[0]);
+    backend.linear(Linear<Types>{x, in_, in}, arena);
+    const View<Act, 2> attended = arena.take<Act>(tokens.count(), H * V);
+    Mla<Types> args;
+    args.q = by_sequence(in.slice(1, 0, q), tokens);
+    args.kv_a = by_sequence(in.slice(1, q, R + P), tokens);
+    args.kv_norm = norm_;
+    args.kv_norm_eps = eps_;
+    args.kv_b = kv_b_;
+    args.cache = state.cache;
+    args.lengths = tokens.lengths;
+    args.max_context = tokens.max_context;
+    args.rope_theta = rope_theta_;
+    args.out = by_sequence(attended, tokens);
+    args.heads = static_cast<int>(H);
+    args.nope_dim = static_cast<int>(N);
+    args.rope_dim = static_cast<int>(P);
+    args.value_dim = static_cast<int>(V);
+    args.rank = static_cast<int>(R);
+    backend.mla(args, arena);
+    backend.linear(Linear<Types>{attended, out_, out}, arena);
+  }
+
+ private:
+  int64_t H, N, P, V, R;
+  float eps_, rope_theta_;
+  View<Weight, 2> in_, kv_b_, out_;
+  View<Weight, 1> norm_;
+};
+
+template <class B>
+std::unique_ptr<Mixer<B>> make_mixer(MixerKind kind, WeightBuilder<typename B::Types::Weight>& weights,
+                                     const ModelConfig& config, const std::string& prefix) {
+  switch (kind) {
+    case MixerKind::kKda: return std::make_unique<DeltaMixer<B>>(weights, config, prefix, true);
+    case MixerKind::kGdn: return std::make_unique<DeltaMixer<B>>(weights, config, prefix, false);
+    case MixerKind::kMla: return std::make_unique<MlaMixer<B>>(weights, config, prefix);
+  }
+  fail("unknown mixer kind ", static_cast<int>(kind), ".");
+}
+
+}  // namespace kdabench
