@@ -1,0 +1,16 @@
+#pragma once
+// Linear layers of few tokens, inside kernels/linear: which problems the GEMV takes, and its launchers.
+
+#include "kernels/linear/linear.h"
+
+namespace kdabench {
+
+constexpr int64_t kGemvTokens = 16;  // two n8 columns of the tensor cores; above, cuBLASLt
+
+// Whether the tokens fit in shared memory beside the weight queue.
+bool gemv_fits(int64_t tokens, int64_t in);
+
+void gemv_cuda(const Linear<Gpu>& args, cudaStream_t stream);
+void gemv_cuda(const Linear<Gpu, float>& args, cudaStream_t stream);
+
+}  // namespace kdabench

@@ -1,0 +1,29 @@
+// Chooses between the GEMV and cuBLASLt. Up to 16 tokens a product is bound by the weights it reads, which the GEMV does
+// once for all of them; above, the tensor cores want larger tiles than one n8 column.
+
+#include "kernels/linear/cublaslt.h"
+#include "kernels/linear/gemv.h"
+
+namespace kdabench {
+namespace {
+
+template <class Out>
+void linear(const Linear<Gpu, Out>& args, Arena& scratch, cudaStream_t stream) {
+  const auto [tokens, in] = args.x.size;
+  const int64_t out = args.w.size[0];
+  require(args.w.size[1] == in && args.y.size[0] == tokens && args.y.size[1] == out, "linear: x is [", tokens, ", ", in,
+          "], w [", out, ", ", args.w.size[1], "] and y [", args.y.size[0], ", ", args.y.size[1], "]; they do not fit.");
+  const bool few = gemv_fits(tokens, in);
+  const ArenaScope scope(scratch);
+  void* const workspace = few ? nullptr : scratch.take<std::byte>(kCublasLtWorkspaceBytes).data;
+  if (scratch.measuring() || tokens == 0 || out == 0) return;
+  if (few) gemv_cuda(args, stream);
+  else cublaslt_cuda(args, workspace, stream);
+}
+
+}  // namespace
+
+void linear_cuda(const Linear<Gpu>& args, Arena& scratch, cudaStream_t stream) { linear(args, scratch, stream); }
+void linear_cuda(const Linear<Gpu, float>& args, Arena& scratch, cudaStream_t stream) { linear(args, scratch, stream); }
+
+}  // namespace kdabench
