@@ -1,0 +1,174 @@
+#pragma once
+// Streams weight rows past a few tokens: the common part of all memory-bound products of decode (GEMV, experts).
+//
+//   Work     A tile is 16 weight rows, a k-block 32 of their columns. Eight warps share the k-blocks of a tile, or
+//            of several tiles when the rows are short, and add their sums through shared memory. Weight rows lie on
+//            the M side of mma.m16n8k16, tokens on the N side: the arithmetic is free for up to 16 tokens.
+//   Queue    Each warp has its own ring of cp.async slots, one k-block (1 KB) a slot: a lane reads back the very
+//            16 bytes it asked for, so neither a barrier nor a swizzle is needed, and bytes in flight cost no
+//            registers. With two blocks a multiprocessor 128 KB are in flight; 4.3 TB/s at 1 us need 33 KB.
+//   Order    mma's k order is free as long as both sides agree: a lane holds 8 consecutive columns (8 t .. 8 t + 7 of
+//            the k-block), so weights need no ldmatrix and no layout of their own.
+//   Shared   A block takes at most a third of a multiprocessor's shared memory where it can, and a grid two thirds: the
+//            next kernel's first blocks then start their queues while this kernel still runs (PDL).
+
+#include "kernels/base/device.cuh"
+
+namespace kdabench::device {
+
+constexpr int kStreamWarps = 8;
+constexpr int kStreamThreads = 32 * kStreamWarps;
+constexpr int kStreamDepth = 8;      // k-blocks in flight a warp
+constexpr int kStreamRows = 16;      // weight rows of a tile
+constexpr int kStreamColumns = 32;   // weight columns of a k-block
+constexpr int kPartialStride = 20;   // floats between two tokens' partial sums: 16 rows, padded against bank conflicts
+constexpr int kStreamSlot = kStreamRows * kStreamColumns;  // elements
+constexpr int kStreamRingBytes = kStreamWarps * kStreamDepth * kStreamSlot * 2;
+constexpr int kMaxSharedBytes = 227 * 1024;
+
+// What a lane asks for: 16 bytes of row g and of row g + 8 of a tile (g = lane / 4).
+struct WeightPair {
+  const bf16* low;
+  const bf16* high;
+  bool low_valid, high_valid;  // zeros otherwise
+};
+
+// The distance between two tokens in shared memory: 64 bytes more than a multiple of 128, so that the eight lanes of a
+// 16-byte read (two tokens, four chunks) touch all 32 banks.
+__host__ __device__ inline int token_stride(int columns) { return (columns + 63) / 64 * 64 + 32; }
+
+inline int partial_bytes(int tokens) { return 2 * kStreamWarps * tokens * kPartialStride * 4; }
+
+// Blocks for `tiles` tiles, each using `shared_bytes`.
+inline int stream_blocks(int64_t tiles, int shared_bytes) {
+  const int resident = 2 * (shared_bytes + 1024) <= kMaxSharedBytes + 1024 ? 2 : 1;
+  return static_cast<int>(std::min<int64_t>(tiles, int64_t{resident} * multiprocessors()));
+}
+
+// One warp's queue over tiles first, first + step, ... < end, and in each over its k-blocks 0 .. blocks - 1;
+// `weights(tile, block)` gives this lane's WeightPair.
+template <class Weights>
+class WeightStream {
+ public:
+  __device__ WeightStream(bf16* ring, const Weights& weights, int blocks)
+      : slots_(ring + (threadIdx.x / 32) * kStreamDepth * kStreamSlot + (threadIdx.x % 32) * 8),
+        weights_(weights),
+        blocks_(blocks) {}
+
+  __device__ void set_tiles(int first, int end, int step) { tile_ = first, end_ = end, step_ = step; }
+  __device__ int next_tile() const { return tile_; }
+  __device__ bool full() const { return pushed_ == kStreamDepth; }
+
+  // Asks for the next k-block; behind the end an empty group keeps the count of groups.
+  __device__ void push() {
+    if (tile_ < end_) {
+      const WeightPair w = weights_(tile_, block_);
+      bf16* const slot = slots_ + tail_ * kStreamSlot;
+      cp_async16(slot, w.low, w.low_valid);
+      cp_async16(slot + kStreamSlot / 2, w.high, w.high_valid);
+      if (++block_ == blocks_) block_ = 0, tile_ += step_;
+    }
+    cp_async_commit();
+    tail_ = (tail_ + 1) % kStreamDepth;
+    if (pushed_ < kStreamDepth) ++pushed_;
+  }
+  __device__ void fill() {
+    while (!full()) push();
+  }
+
+  // acc = this warp's share of the next tile; `x(n, block)` gives the 8 columns of token 8 n + g that this lane holds.
+  // The queue must be full.
+  template <int NT, class X>
+  __device__ void multiply(float (&acc)[NT][4], const X& x) {
+#pragma unroll
+    for (int n = 0; n < NT; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) acc[n][i] = 0;
+    for (int block = 0; block < blocks_; ++block) {
+      cp_async_wait<kStreamDepth - 1>();
+      const bf16* const slot = slots_ + tail_ * kStreamSlot;  // in a full ring the oldest slot is the next to fill
+      const uint4 low = *reinterpret_cast<const uint4*>(slot);
+      const uint4 high = *reinterpret_cast<const uint4*>(slot + kStreamSlot / 2);
+      push();
+      const uint32_t a0[4] = {low.x, high.x, low.y, high.y}, a1[4] = {low.z, high.z, low.w, high.w};
+#pragma unroll
+      for (int n = 0; n < NT; ++n) {
+        const uint4 v = x(n, block);
+        const uint32_t b0[2] = {v.x, v.y}, b1[2] = {v.z, v.w};
+        mma_16x8x16(acc[n], a0, b0);
+        mma_16x8x16(acc[n], a1, b1);
+      }
+    }
+  }
+
+ private:
+  bf16* slots_;
+  Weights weights_;
+  int blocks_, tile_ = 0, end_ = 0, step_ = 1, block_ = 0, tail_ = 0, pushed_ = 0;
+};
+
+// Partial sums of a tile, [warp][token][row], in two buffers used in turn: one barrier a tile is then enough.
+class PartialSums {
+ public:
+  __device__ PartialSums(float* shared, int tokens) : buffer_(shared), tokens_(tokens) {}
+
+  template <int NT>
+  __device__ void write(const float (&acc)[NT][4]) {
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    float* const mine = current() + (threadIdx.x / 32) * tokens_ * kPartialStride;
+#pragma unroll
+    for (int n = 0; n < NT; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int token = 8 * n + 2 * t + i;
+        if (token >= tokens_) continue;
+        mine[token * kPartialStride + g] = acc[n][i];
+        mine[token * kPartialStride + g + 8] = acc[n][2 + i];
+      }
+  }
+  // After a barrier: the sum over warps [first, first + count) of one row of one token.
+  __device__ float sum(int row, int token, int first = 0, int count = kStreamWarps) const {
+    float total = 0;
+    for (int w = first; w < first + count; ++w) total += current()[(w * tokens_ + token) * kPartialStride + row];
+    return total;
+  }
+  __device__ void flip() { odd_ = !odd_; }
+
+ private:
+  __device__ float* current() const { return buffer_ + (odd_ ? kStreamWarps * tokens_ * kPartialStride : 0); }
+  float* buffer_;
+  int tokens_;
+  bool odd_ = false;
+};
+
+// Copies `rows` rows of `width` columns to shared memory, zeros up to `padded` columns (a multiple of 8). Four loads of a
+// thread are in flight at once. `row(i)` points to row i; width is a multiple of 8 when `vector`.
+template <class Row>
+__device__ void stage_rows(bf16* shared, int stride, int rows, int width, int padded, bool vector, const Row& row) {
+  const int chunks = padded / 8, total = rows * chunks;
+  for (int first = threadIdx.x; first < total; first += 4 * kStreamThreads) {
+    uint4 v[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int i = first + j * kStreamThreads, r = i / chunks, k = (i - r * chunks) * 8;
+      v[j] = make_uint4(0, 0, 0, 0);
+      if (i >= total || k >= width) continue;
+      const bf16* const from = row(r) + k;
+      if (vector) {
+        v[j] = *reinterpret_cast<const uint4*>(from);
+      } else {
+        bf16* const element = reinterpret_cast<bf16*>(&v[j]);
+#pragma unroll
+        for (int e = 0; e < 8; ++e)
+          if (k + e < width) element[e] = from[e];
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int i = first + j * kStreamThreads, r = i / chunks, k = (i - r * chunks) * 8;
+      if (i < total) *reinterpret_cast<uint4*>(shared + r * stride + k) = v[j];
+    }
+  }
+}
+
+}  // namespace kdabench::device
