@@ -34,8 +34,9 @@ class CpuBackend {
   };
   struct Memory {
     std::unique_ptr<void, Free> block;
-    int64_t bytes = 0;
+    int64_t size = 0;
     void* data() const { return block.get(); }
+    int64_t bytes() const { return size; }
   };
   Memory allocate(int64_t bytes, const char* purpose) {
     if (bytes == 0) return {};

@@ -13,7 +13,7 @@ class PlanBackend {
   struct Graph {};
   struct Memory {
     void* data() const { return nullptr; }
-    int64_t bytes = 0;
+    int64_t bytes() const { return 0; }
   };
   template <class U>
   void copy(View<U, 2>, View<const U, 2>) {}

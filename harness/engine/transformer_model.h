@@ -62,7 +62,7 @@ class TransformerModel final : public Model {
 
   const ModelOptions& options() const override { return options_; }
   int64_t parameters() const override { return parameters_; }
-  int64_t weight_bytes() const override { return block_.bytes; }
+  int64_t weight_bytes() const override { return block_.bytes(); }
 
   SessionBytes predict(const SessionOptions& o) const override {
     const SessionSize size = measure_session(*transformer_, *backend_, options_.config, o);

@@ -1,0 +1,181 @@
+#pragma once
+// The vocabulary of operations on a CUDA device: bf16 weights and activations, fp32 accumulation and recurrent state.
+// Everything runs on one stream; a decode step is captured once into a CUDA graph and replayed.
+
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "harness/engine/model.h"
+#include "kernels/base/arena.h"
+#include "kernels/base/clock.h"
+#include "kernels/base/cuda.h"
+#include "kernels/base/fill.h"
+#include "kernels/kda/kda.h"
+#include "kernels/linear/linear.h"
+#include "kernels/mla/mla.h"
+#include "kernels/moe/moe.h"
+#include "kernels/pointwise/pointwise.h"
+#include "kernels/sampling/sampling.h"
+
+namespace kdabench {
+
+class CudaBackend {
+ public:
+  using Types = Gpu;
+  using Memory = DeviceMemory;
+
+  struct GraphDeleter {
+    using pointer = cudaGraphExec_t;
+    void operator()(cudaGraphExec_t graph) const noexcept { cudaGraphExecDestroy(graph); }
+  };
+  // The captured decode step of one session.
+  struct Graph {
+    std::unique_ptr<cudaGraphExec_t, GraphDeleter> step;
+  };
+
+  CudaBackend() : stream_(make_stream()) {}
+
+  Memory allocate(int64_t bytes, const char* purpose) { return DeviceMemory(bytes, purpose); }
+  std::optional<int64_t> free_bytes() const {
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "ask for free device memory");
+    return static_cast<int64_t>(free);
+  }
+
+  void zero(void* data, int64_t bytes) {
+    if (bytes > 0) check(cudaMemsetAsync(data, 0, bytes, stream_.get()), "zero device memory");
+  }
+  template <class U>
+  void upload(View<U, 2> to, const U* from) {
+    copy_rows(to.data, to.stride[0] * sizeof(U), from, to.size[1] * sizeof(U), to.size[1] * sizeof(U), to.size[0],
+              cudaMemcpyHostToDevice);
+    synchronize();                           // `from` is pageable and may die when this returns
+  }
+  template <class U>
+  void download(U* to, View<const U, 2> from) {
+    copy_rows(to, from.size[1] * sizeof(U), from.data, from.stride[0] * sizeof(U), from.size[1] * sizeof(U),
+              from.size[0], cudaMemcpyDeviceToHost);
+    synchronize();
+  }
+  template <class U>
+  void copy(View<U, 2> to, View<const U, 2> from) {
+    copy_rows(to.data, to.stride[0] * sizeof(U), from.data, from.stride[0] * sizeof(U), to.size[1] * sizeof(U),
+              to.size[0], cudaMemcpyDeviceToDevice);
+  }
+  void synchronize() { check(cudaStreamSynchronize(stream_.get()), "finish the work on the GPU"); }
+
+  void fill_normal(View<Bf16, 2> out, uint64_t random, float stddev) {
+    fill_normal_cuda(FillNormal<Bf16>{out, random, stddev}, stream_.get());
+  }
+  void fill_normal_exact(View<float, 2> out, uint64_t random, float stddev) {
+    fill_normal_cuda(FillNormal<float>{out, random, stddev}, stream_.get());
+  }
+
+  void embed(const Embed<Types>& a, Arena& arena) { if (!arena.measuring()) embed_cuda(a, stream_.get()); }
+  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { if (!arena.measuring()) add_rms_norm_cuda(a, stream_.get()); }
+  void silu_mul(const SiluMul<Types>& a, Arena& arena) { if (!arena.measuring()) silu_mul_cuda(a, stream_.get()); }
+  void advance(const Advance& a, Arena& arena) { if (!arena.measuring()) advance_cuda(a, stream_.get()); }
+  template <class Out>
+  void linear(const Linear<Types, Out>& a, Arena& arena) { linear_cuda(a, arena, stream_.get()); }
+  void argmax(const Argmax<Types>& a, Arena& arena) { argmax_cuda(a, arena, stream_.get()); }
+  void moe(const Moe<Types>& a, Arena& arena) {
+    supported(moe_cuda_unsupported(a));
+    moe_cuda(a, arena, stream_.get());
+  }
+  void mla(const Mla<Types>& a, Arena& arena) {
+    supported(mla_cuda_unsupported(a));
+    mla_cuda(a, arena, stream_.get());
+  }
+  void delta_rule(const DeltaRule<Types>& a, Arena& arena) {
+    supported(delta_rule_cuda_unsupported(a));
+    delta_rule_cuda(a, arena, stream_.get());
+  }
+
+  // Runs `step` once into a graph (the first time), then replays it `steps` times with events and device timers around
+  // each replay. The host only enqueues; it waits once, at the end.
+  template <class Step>
+  DecodeSamples time_steps(int64_t steps, Graph& graph, View<const int32_t, 1> next, Step&& step) {
+    DecodeSamples samples;
+    samples.graph = true;
+    const cudaStream_t stream = stream_.get();
+    if (!graph.step) samples.build_graph_ns = capture(graph, step);
+
+    const int64_t batch = next.size[0];
+    std::vector<Event> begin(steps), end(steps);
+    for (int64_t i = 0; i < steps; ++i) begin[i] = make_event(), end[i] = make_event();
+    const DeviceMemory stamps(2 * steps * int64_t{sizeof(ClockStamp)}, "clock stamps");
+    const DeviceMemory tokens(steps * batch * int64_t{sizeof(int32_t)}, "sampled tokens");
+    ClockStamp* const stamp = static_cast<ClockStamp*>(stamps.data());
+    int32_t* const token = static_cast<int32_t*>(tokens.data());
+    check(cudaStreamSynchronize(stream), "start decoding");
+
+    const auto start = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < steps; ++i) {
+      stamp_clock_cuda(stamp + 2 * i, stream);
+      check(cudaEventRecord(begin[i].get(), stream), "record an event");
+      check(cudaGraphLaunch(graph.step.get(), stream), "launch a decode step");
+      check(cudaEventRecord(end[i].get(), stream), "record an event");
+      stamp_clock_cuda(stamp + 2 * i + 1, stream);
+      check(cudaMemcpyAsync(token + i * batch, next.data, batch * sizeof(int32_t), cudaMemcpyDeviceToDevice, stream),
+            "keep the sampled tokens");
+    }
+    check(cudaStreamSynchronize(stream), "decode");
+    samples.wall_ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+
+    std::vector<ClockStamp> read(2 * steps);
+    samples.tokens.resize(steps * batch);
+    check(cudaMemcpy(read.data(), stamps.data(), stamps.bytes(), cudaMemcpyDeviceToHost), "read clock stamps");
+    check(cudaMemcpy(samples.tokens.data(), tokens.data(), tokens.bytes(), cudaMemcpyDeviceToHost), "read tokens");
+    for (int64_t i = 0; i < steps; ++i) {
+      float ms = 0;
+      check(cudaEventElapsedTime(&ms, begin[i].get(), end[i].get()), "read an event");
+      samples.step_ns.push_back(static_cast<double>(ms) * 1e6);
+      const ClockStamp &a = read[2 * i], &b = read[2 * i + 1];
+      if (a.multiprocessor == b.multiprocessor && b.nanoseconds > a.nanoseconds)
+        samples.sm_clock_hz.push_back(1e9 * static_cast<double>(b.cycles - a.cycles) /
+                                      static_cast<double>(b.nanoseconds - a.nanoseconds));
+    }
+    return samples;
+  }
+
+ private:
+  static void supported(const std::string& reason) {
+    if (!reason.empty()) fail(reason);
+  }
+
+  void copy_rows(void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t bytes, int64_t rows,
+                 cudaMemcpyKind kind) {
+    if (rows == 1)
+      check(cudaMemcpyAsync(to, from, bytes, kind, stream_.get()), "copy");
+    else
+      check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, kind, stream_.get()), "copy rows");
+  }
+
+  template <class Step>
+  double capture(Graph& graph, Step&& step) {
+    const auto start = std::chrono::steady_clock::now();
+    // relaxed: libraries may load a module lazily while we capture
+    check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeRelaxed), "capture a decode step");
+    cudaGraph_t captured = nullptr;
+    try {
+      step();
+    } catch (...) {
+      cudaStreamEndCapture(stream_.get(), &captured);
+      if (captured) cudaGraphDestroy(captured);
+      throw;
+    }
+    check(cudaStreamEndCapture(stream_.get(), &captured), "capture a decode step");
+    cudaGraphExec_t executable = nullptr;
+    const cudaError_t status = cudaGraphInstantiate(&executable, captured, 0);
+    cudaGraphDestroy(captured);
+    check(status, "instantiate the decode graph");
+    graph.step.reset(executable);
+    check(cudaGraphUpload(executable, stream_.get()), "upload the decode graph");
+    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  Stream stream_;
+};
+
+}  // namespace kdabench
