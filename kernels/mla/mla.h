@@ -40,9 +40,19 @@ struct Mla {
 
 template <class T> void mla_cpu(const Mla<Cpu<T>>& args);
 
-// Absorbed split-KV kernels for T = 1 (any T up to kMlaAbsorbedTokens), expanded attention otherwise. No host round trip.
+// kAutomatic on the GPU: absorbed up to this many tokens a call, expanded above.
+inline constexpr int64_t kMlaAbsorbedTokens = 4;
+
+// No host round trip: `lengths` is read by the kernels, so a captured graph may be replayed while the context grows to
+// max_context. Scratch depends on sizes and max_context only.
 void mla_cuda(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream);
 // The reason why mla_cuda cannot run this problem, or empty.
 std::string mla_cuda_unsupported(const Mla<Gpu>& args);
+// The attention that mla_cuda runs for this problem, chosen by form and shape alone: "split", "generic", "expanded", or
+// "none" for an unsupported problem.
+//   split     absorbed, (R, P, N, V) = (512, 64, 128, 128)      kernels/mla/mla_decode.cu, mla_merge.cu
+//   generic   absorbed, every other shape, plain and slow        kernels/mla/mla_generic.cu
+//   expanded  (N, P, V) = (128, 64, 128) or (64, 32, 64)         kernels/mla/mla_prefill.cu
+const char* mla_cuda_kernel(const Mla<Gpu>& args);
 
 }  // namespace kdabench

@@ -1,0 +1,108 @@
+// MLA on the GPU: which kernels a problem gets, and their order. The kernels are in the .cu files beside this one.
+
+#include <cstdint>
+
+#include "kernels/base/cuda.h"
+#include "kernels/base/device.cuh"
+#include "kernels/base/error.h"
+#include "kernels/mla/mla_kernels.h"
+
+namespace kdabench {
+namespace {
+
+enum class Attention { kSplit, kGeneric, kExpanded };
+
+bool is(const Mla<Gpu>& args, int N, int P, int V) {
+  return args.nope_dim == N && args.rope_dim == P && args.value_dim == V;
+}
+
+Attention attention_of(const Mla<Gpu>& args) {
+  const bool absorbed = args.form == MlaForm::kAbsorbed ||
+                        (args.form == MlaForm::kAutomatic && args.q.size[1] <= kMlaAbsorbedTokens);
+  if (!absorbed) return Attention::kExpanded;
+  return is(args, kMlaNope, kMlaRope, kMlaValue) && args.rank == kMlaRank ? Attention::kSplit : Attention::kGeneric;
+}
+
+// Kernels that move 16 bytes at a time need rows that begin on 16 bytes.
+template <class T>
+bool aligned(const View<T, 3>& view) {
+  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && view.stride[0] % 8 == 0 && view.stride[1] % 8 == 0;
+}
+
+void absorbed_split(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
+  const int64_t B = args.q.size[0], T = args.q.size[1];
+  const MlaSplitPlan plan = mla_split_plan(args, device::multiprocessors());
+  const auto query = scratch.take<Bf16>(B, T, args.heads, kMlaRow);
+  MlaPartials partials;
+  partials.values = scratch.take<float>(plan.row_tiles, plan.slots, kMlaTileRows, kMlaRank);
+  partials.stats = scratch.take<float>(plan.row_tiles, plan.slots, kMlaTileRows, 2);
+  if (scratch.measuring()) return;
+  mla_absorb_cuda(args, query, stream);
+  mla_split_cuda(args, query, partials, plan, stream);
+  mla_merge_cuda(args, partials, plan, stream);
+}
+
+void expanded(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
+  View<Bf16, 4> q_pe;
+  if (args.rope_theta > 0) q_pe = scratch.take<Bf16>(args.q.size[0], args.q.size[1], args.heads, args.rope_dim);
+  if (!scratch.measuring()) {
+    mla_append_cuda(args, stream);
+    if (q_pe) mla_rotate_queries_cuda(args, q_pe, stream);
+  }
+  mla_expanded_cuda(args, q_pe, scratch, stream);
+}
+
+}  // namespace
+
+std::string mla_cuda_unsupported(const Mla<Gpu>& args) {
+  const int N = args.nope_dim, P = args.rope_dim, V = args.value_dim, R = args.rank;
+  const int64_t B = args.q.size[0];
+  if (args.max_context > args.cache.size[1])
+    return text("max_context is ", args.max_context, " but the cache has ", args.cache.size[1], " rows a sequence");
+  if (P % 2 != 0) return text("rope_dim is ", P, "; rotation takes pairs, so it must be even");
+  switch (attention_of(args)) {
+    case Attention::kSplit:
+      if (B > 1024) return text("the batch is ", B, "; the split decode kernel takes up to 1024 sequences");
+      break;
+    case Attention::kGeneric:
+      if (2 * R + P > 12000)
+        return text("2 rank + rope_dim is ", 2 * R + P, "; the generic decode kernel takes up to 12000");
+      return "";
+    case Attention::kExpanded:
+      if (!is(args, 128, 64, 128) && !is(args, 64, 32, 64))
+        return text("expanded attention with nope, rope and value dims (", N, ", ", P, ", ", V,
+                    "); CUDA kernels exist for (128, 64, 128) and (64, 32, 64). Use the absorbed form or --backend cpu");
+      if (R % 8 != 0) return text("rank is ", R, "; expanded attention needs a multiple of 8");
+      break;
+  }
+  if (!aligned(args.q)) return "rows of q must begin on 16 bytes";
+  if (!aligned(args.cache)) return "rows of the cache must begin on 16 bytes";
+  return "";
+}
+
+const char* mla_cuda_kernel(const Mla<Gpu>& args) {
+  if (!mla_cuda_unsupported(args).empty()) return "none";
+  switch (attention_of(args)) {
+    case Attention::kSplit: return "split";
+    case Attention::kGeneric: return "generic";
+    case Attention::kExpanded: break;
+  }
+  return "expanded";
+}
+
+void mla_cuda(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
+  const std::string reason = mla_cuda_unsupported(args);
+  require(reason.empty(), "mla: ", reason, ".");
+  if (args.q.size[0] == 0 || args.q.size[1] == 0) return;
+  ArenaScope scope(scratch);
+  switch (attention_of(args)) {
+    case Attention::kSplit: return absorbed_split(args, scratch, stream);
+    case Attention::kExpanded: return expanded(args, scratch, stream);
+    case Attention::kGeneric: break;
+  }
+  if (scratch.measuring()) return;
+  mla_append_cuda(args, stream);
+  mla_generic_cuda(args, stream);
+}
+
+}  // namespace kdabench
