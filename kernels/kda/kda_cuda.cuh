@@ -1,0 +1,91 @@
+#pragma once
+// What the CUDA kernels of the delta rule share: the gate, a lane's channels, and the intermediate results of prefill.
+
+#include "kernels/base/device.cuh"
+#include "kernels/kda/kda.h"
+
+namespace kdabench::kda {
+
+using device::bf16;
+
+constexpr int kConvWidth = 4;
+constexpr int kChunk = 64;     // C, tokens
+constexpr int kSubChunk = 16;  // tokens whose mutual decay is taken element by element
+constexpr float kNormEpsilon = 1e-6f;
+constexpr float kLog2E = 1.44269504088896f;
+
+// exp underflows to 0 in fp32 below -104, so a stronger gate is the same gate. The limit keeps sums over a chunk small
+// enough for fp32 to hold their differences to 1e-3, and infinities out of them.
+constexpr float kStrongestGate = -128.f;
+
+// ---- a lane's channels: a row of 128 (64) bf16 over a warp is 4 (2) consecutive elements a lane ---------------------
+template <int N>
+struct alignas(2 * N) Bits {  // N bf16, loaded and stored in one access
+  uint16_t at[N];
+};
+template <int N>
+__device__ inline Bits<N> load_bits(const bf16* p) {
+  return *reinterpret_cast<const Bits<N>*>(p);
+}
+template <int N>
+__device__ inline void store_bits(bf16* p, const Bits<N>& x) {
+  *reinterpret_cast<Bits<N>*>(p) = x;
+}
+__device__ inline float from_bits(uint16_t x) { return __uint_as_float(uint32_t{x} << 16); }
+__device__ inline uint16_t round_to_bits(float x) { return __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
+
+template <int N>
+struct alignas(4 * N) Floats {
+  float at[N];
+};
+template <int N>
+__device__ inline Floats<N> load_floats(const float* p) {
+  return *reinterpret_cast<const Floats<N>*>(p);
+}
+template <int N>
+__device__ inline void store_floats(float* p, const Floats<N>& x) {
+  *reinterpret_cast<Floats<N>*>(p) = x;
+}
+
+// ---- reductions ------------------------------------------------------------------------------------------------------
+// Element i of `x` is summed over the warp; lane l returns the sum of element l / (32 / N). Halving the number of
+// elements with every exchange takes N shuffles and a few instead of 5 N. Recursive, so that `x` stays in registers.
+template <int N, int kOffset = 16>
+__device__ inline float transposed_sum(float* x, int lane) {
+  if constexpr (N > 1) {
+    const bool upper = lane & kOffset;
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) {
+      const float send = upper ? x[i] : x[i + N / 2], keep = upper ? x[i + N / 2] : x[i];
+      x[i] = keep + __shfl_xor_sync(0xffffffffu, send, kOffset);
+    }
+    return transposed_sum<N / 2, kOffset / 2>(x, lane);
+  } else {
+    return device::warp_sum<2 * kOffset>(x[0]);
+  }
+}
+
+// ---- the gate -------------------------------------------------------------------------------------------------------
+// Natural log of the decay. `rate` is exp(a_log). expf and log1pf: errors of a weak gate add up over a whole sequence.
+__device__ inline float log_decay(float x, float rate, float lower_bound) {
+  const float g = lower_bound < 0 ? lower_bound / (1.f + expf(-rate * x)) : -rate * (x > 20.f ? x : log1pf(expf(x)));
+  return fmaxf(g, kStrongestGate);
+}
+
+// ---- what the kernels of prefill hand on ----------------------------------------------------------------------------
+// One tile for every (b, h, chunk), chunks of a head in order. Gamma is the decay since the start of the chunk.
+struct Chunked {
+  View<Bf16, 3> minus_w;  // [tiles, C, K]  -M (Gamma k)
+  View<Bf16, 3> q;        // [tiles, C, K]  Gamma q / sqrt(K)
+  View<Bf16, 3> k;        // [tiles, C, K]  k decayed to the end of the chunk
+  View<Bf16, 3> u;        // [tiles, V, C]  M v, transposed
+  View<Bf16, 3> a;        // [tiles, C, C]  decayed q k^T / sqrt(K); the 16 x 16 blocks above the diagonal are not written
+  View<float, 2> decay;   // [tiles, K]     Gamma of the last token
+  int chunks;             // of a sequence
+};
+
+void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream);
+void launch_chunks(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream);
+void launch_scan(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream);
+
+}  // namespace kdabench::kda

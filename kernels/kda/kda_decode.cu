@@ -1,0 +1,207 @@
+// KDA and GDN decode: one token for every sequence, everything between the projections in one kernel.
+//
+//   Math     kernels/kda/kda.h; the truth is delta_rule_cpu<double>. With S the old state and d = exp g,
+//            o = S^T (d q) + (k . q) e, e = beta (v - S^T (d k)): both sums run over the old state, so one reduction
+//            serves both and the state is updated as it is stored.
+//   Work     A warp owns V / (4 kSplit) rows of one head's state and a lane K / 32 channels of each: a row is one
+//            coalesced access. Loads of 8 rows are in flight before anything is computed. Every warp computes q, k and
+//            the decay for itself, which costs less than handing them round a block. Lane r keeps v and o of row r.
+//   Grid     (kSplit H, B) blocks of 4 warps; the kSplit blocks of a head are a cluster, which shares sum o^2 for the
+//            norm. The second cluster barrier is also what orders the update of conv_state after its readers.
+//   Cost     8 B H K V bytes, about 8 B H K V flops: bandwidth is the floor.
+//   Uses     sm_90a, K = V = 128: USES_DECODE
+//   Limits   K = V in {64, 128}, G in {1, K}, conv width 4.
+//   Checked  tests/cuda/test_kda_cuda.cpp, bounds in suites/bounds.h.
+
+#include <cooperative_groups.h>
+
+#include "kernels/kda/kda_cuda.cuh"
+
+namespace kdabench::kda {
+namespace {
+
+constexpr int kWarps = 4;
+
+// N channels of one head before and after the short convolution.
+template <int N>
+struct Conv {
+  Bits<N> weights[kConvWidth];        // [N, W]
+  Bits<N> past[kConvWidth - 1], now;  // [N, W - 1], [N]
+
+  __device__ void load_weights(const bf16* conv, int64_t channel) {
+#pragma unroll
+    for (int i = 0; i < kConvWidth; ++i) weights[i] = load_bits<N>(conv + channel * kConvWidth + i * N);
+  }
+  __device__ void load_inputs(const bf16* qkv, const bf16* state, int64_t channel) {
+    now = load_bits<N>(qkv + channel);
+#pragma unroll
+    for (int i = 0; i < kConvWidth - 1; ++i)
+      past[i] = load_bits<N>(state + channel * (kConvWidth - 1) + i * N);
+  }
+  __device__ uint16_t weight_bits(int n, int tap) const {
+    const int i = n * kConvWidth + tap;
+    return weights[i / N].at[i % N];
+  }
+  __device__ uint16_t input_bits(int n, int tap) const {
+    const int i = n * (kConvWidth - 1) + tap;
+    return tap == kConvWidth - 1 ? now.at[n] : past[i / N].at[i % N];
+  }
+  __device__ float output(int n) const {
+    float sum = 0;
+#pragma unroll
+    for (int tap = 0; tap < kConvWidth; ++tap) sum += from_bits(weight_bits(n, tap)) * from_bits(input_bits(n, tap));
+    return device::silu(sum);
+  }
+  __device__ void store_shifted(bf16* state, int64_t channel) const {
+    Bits<N> next[kConvWidth - 1];
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int tap = 0; tap < kConvWidth - 1; ++tap) {
+        const int i = n * (kConvWidth - 1) + tap;
+        next[i / N].at[i % N] = input_bits(n, tap + 1);
+      }
+#pragma unroll
+    for (int i = 0; i < kConvWidth - 1; ++i) store_bits<N>(state + channel * (kConvWidth - 1) + i * N, next[i]);
+  }
+};
+
+template <int K, bool kScalarGate, int kSplit>
+__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
+    kda_decode_kernel(const __grid_constant__ DeltaRule<Gpu> a) {
+  constexpr int V = K, N = K / 32;
+  constexpr int kRows = V / (kWarps * kSplit), kBatch = kRows < 8 ? kRows : 8;
+  const auto cluster = cooperative_groups::this_cluster();
+  __shared__ float partial[kSplit][kWarps];
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int h = blockIdx.x / kSplit, part = blockIdx.x % kSplit;
+  const int64_t b = blockIdx.y, heads = a.heads;
+  const int64_t q_channel = int64_t{h} * K + lane * N, k_channel = q_channel + heads * K;
+  const int first_row = (part * kWarps + warp) * kRows;
+  const bool has_row = lane < kRows;
+  const int64_t row = int64_t{h} * V + first_row + (has_row ? lane : 0), v_channel = 2 * heads * K + row;
+
+  // Weights are written by no kernel: they may be read before the kernels in front have finished.
+  Conv<N> q_conv, k_conv;
+  Conv<1> v_conv;
+  const bf16* conv = device::as_bf16(a.conv.data);
+  q_conv.load_weights(conv, q_channel);
+  k_conv.load_weights(conv, k_channel);
+  v_conv.load_weights(conv, v_channel);
+  const float rate = expf(a.a_log.data[h]);
+  Floats<N> bias;
+  if constexpr (kScalarGate) bias.at[0] = a.dt_bias.data[h];
+  else bias = load_floats<N>(a.dt_bias.data + q_channel);
+  const float norm_weight = to_float(a.norm_weight.data[first_row + (has_row ? lane : 0)]);
+  if constexpr (kSplit > 1) cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
+
+  device::wait_for_previous();
+  device::let_next_start();
+
+  float* const state = a.state.data + b * a.state.stride[0] + h * a.state.stride[1] + int64_t{first_row} * K + lane * N;
+  Floats<N> rows[2][kBatch];
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) rows[0][i] = load_floats<N>(state + i * K);
+
+  const bf16* const qkv = device::as_bf16(a.qkv.data) + b * a.qkv.stride[0];
+  bf16* const conv_state = device::as_bf16(a.conv_state.data) + b * a.conv_state.stride[0];
+  q_conv.load_inputs(qkv, conv_state, q_channel);
+  k_conv.load_inputs(qkv, conv_state, k_channel);
+  v_conv.load_inputs(qkv, conv_state, v_channel);
+  const bf16* const gate = device::as_bf16(a.gate.data) + b * a.gate.stride[0];
+  Bits<N> gate_bits;
+  if constexpr (kScalarGate) gate_bits.at[0] = __bfloat16_as_ushort(gate[h]);
+  else gate_bits = load_bits<N>(gate + q_channel);
+  const float beta = device::sigmoid(to_float(a.beta.data[b * a.beta.stride[0] + h]));
+  const float out_gate = to_float(a.out_gate.data[b * a.out_gate.stride[0] + row]);
+
+  const float v = v_conv.output(0);
+  if (has_row) v_conv.store_shifted(conv_state, v_channel);  // read by this lane alone
+
+  float q[N], k[N], d[N], qq = 0, kk = 0, kq = 0;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    q[n] = q_conv.output(n), k[n] = k_conv.output(n);
+    d[n] = kScalarGate && n > 0 ? d[0] : expf(log_decay(from_bits(gate_bits.at[n]) + bias.at[n], rate, a.lower_bound));
+    qq += q[n] * q[n], kk += k[n] * k[n], kq += k[n] * q[n];
+  }
+  qq = device::warp_sum(qq), kk = device::warp_sum(kk), kq = device::warp_sum(kq);
+  const float q_scale = rsqrtf(qq + kNormEpsilon) * rsqrtf(static_cast<float>(K)), k_scale = rsqrtf(kk + kNormEpsilon);
+  kq *= q_scale * k_scale;
+  float dq[N], dk[N];
+#pragma unroll
+  for (int n = 0; n < N; ++n) k[n] *= k_scale, dk[n] = d[n] * k[n], dq[n] = d[n] * q[n] * q_scale;
+
+  float o = 0;
+#pragma unroll
+  for (int batch = 0; batch < kRows / kBatch; ++batch) {
+    Floats<N>(&now)[kBatch] = rows[batch % 2];
+    if (batch + 1 < kRows / kBatch)
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i)
+        rows[(batch + 1) % 2][i] = load_floats<N>(state + ((batch + 1) * kBatch + i) * K);
+
+    float sums[2 * kBatch];  // S^T (d k) of every row, then S^T (d q)
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      sums[i] = sums[kBatch + i] = 0;
+#pragma unroll
+      for (int n = 0; n < N; ++n) sums[i] += now[i].at[n] * dk[n], sums[kBatch + i] += now[i].at[n] * dq[n];
+    }
+    constexpr int kSpan = 32 / (2 * kBatch);  // neighbouring lanes that hold the same sum
+    const float sum = transposed_sum<2 * kBatch>(sums, lane);
+    const float v_row = __shfl_sync(0xffffffffu, v, batch * kBatch + lane / kSpan % kBatch);
+    const float error = beta * (v_row - sum);  // of row lane / kSpan, in the lower half of the lanes
+    const float o_row = __shfl_sync(0xffffffffu, sum, 16 + lane % kBatch * kSpan) +
+                        kq * __shfl_sync(0xffffffffu, error, lane % kBatch * kSpan);
+    if (lane / kBatch == batch) o = o_row;
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const float e = __shfl_sync(0xffffffffu, error, i * kSpan);
+#pragma unroll
+      for (int n = 0; n < N; ++n) now[i].at[n] = now[i].at[n] * d[n] + k[n] * e;
+      store_floats<N>(state + (batch * kBatch + i) * K, now[i]);
+    }
+  }
+
+  float sum = device::warp_sum(has_row ? o * o : 0.f);
+  if constexpr (kSplit > 1) {
+    cluster.barrier_wait();
+    if (lane < kSplit) *cluster.map_shared_rank(&partial[part][warp], lane) = sum;
+    cluster.sync();
+  } else {
+    if (lane == 0) partial[0][warp] = sum;
+    __syncthreads();
+  }
+  sum = 0;
+#pragma unroll
+  for (int i = 0; i < kSplit * kWarps; ++i) sum += partial[i / kWarps][i % kWarps];
+  const float inverse = rsqrtf(sum / V + a.norm_eps);
+  if (has_row) a.out.data[b * a.out.stride[0] + row] = to_bf16(o * inverse * norm_weight * device::sigmoid(out_gate));
+
+  if (part == 0 && warp == 0) q_conv.store_shifted(conv_state, q_channel);
+  if (part == 0 && warp == 1) k_conv.store_shifted(conv_state, k_channel);
+}
+
+template <int K, bool kScalarGate>
+void launch_split(const DeltaRule<Gpu>& args, cudaStream_t stream) {
+  const int64_t B = args.state.size[0], H = args.heads, states = B * H;
+  const auto run = [&](auto* kernel, int split) {
+    device::launch(kernel, dim3(split * H, B), dim3(32 * kWarps), 0, stream, "kda_decode", args);
+  };
+  // Few heads: more blocks a head, so that every multiprocessor has some. Many: one, and no cluster to wait for.
+  if (states <= 2 * device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 4>, 4);
+  else if (states <= 4 * device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 2>, 2);
+  else run(kda_decode_kernel<K, kScalarGate, 1>, 1);
+}
+
+}  // namespace
+
+void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream) {
+  const bool scalar = args.gate_dim == 1;
+  if (args.key_dim == 128) scalar ? launch_split<128, true>(args, stream) : launch_split<128, false>(args, stream);
+  else scalar ? launch_split<64, true>(args, stream) : launch_split<64, false>(args, stream);
+}
+
+}  // namespace kdabench::kda
