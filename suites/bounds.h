@@ -25,3 +25,20 @@ inline constexpr double kThrottledShare = 0.01;
 
 }  // namespace kdabench::suites
 // ---- end of decode and memory suites --------------------------------------------------------------------------------
+
+// ---- kernels: rel_l2 against the double truth, per head or per row (tests/compare.h) ------------------------------
+namespace kdabench::bounds {
+
+// Two orders of the same sums in double. 257 tokens of one head differ by up to 1.4e-14 (test_kda with the bound at 0).
+inline constexpr double kDouble = 1e-12;
+// The CPU backend: every product is rounded at 6e-8 and errors of a sum of n terms grow as sqrt(n).
+inline constexpr double kPointwiseFloat = 1e-6;
+inline constexpr double kLinearFloat = 1e-6;
+inline constexpr double kMoeFloat = 2e-6;    // three linear layers and a silu in a row
+inline constexpr double kMlaFloat = 5e-6;    // scores of up to 100 are rounded at 4e-6 before they are exponents
+inline constexpr double kDeltaFloat = 1e-5;  // an error stays in the state until it is forgotten: 257 tokens, 1.5e-6
+// Keys of unit length only to float precision: |k|^2 is off by up to 1e-7, and so is what is read back.
+inline constexpr double kUnitKeys = 1e-6;
+
+}  // namespace kdabench::bounds
+// ---- end of kernels -------------------------------------------------------------------------------------------------
