@@ -49,6 +49,7 @@ ModelConfig kimi_linear_48b() {
   c.num_shared_experts = 1;
   c.routed_scaling_factor = 2.446;
   c.eos_token_id = 163586;
+  c.pad_token_id = 163839;
   return c;
 }
 
@@ -93,7 +94,7 @@ ModelConfig tiny() {
   c.moe_intermediate_size = 128;
   c.num_experts = 16;
   c.num_experts_per_token = 4;
-  c.eos_token_id = -1;
+  c.eos_token_id = c.pad_token_id = -1;
   return c;
 }
 
@@ -170,7 +171,8 @@ ModelConfig read_config(const std::string& given) {
   read_key(j, "routed_scaling_factor", c.routed_scaling_factor, path);
   read_key(j, "rms_norm_eps", c.rms_norm_eps, path);
   read_key(j, "model_max_length", c.model_max_length, path, false);
-  if (j.contains("eos_token_id") && j["eos_token_id"].is_number_integer()) j["eos_token_id"].get_to(c.eos_token_id);
+  for (const auto& [key, id] : {std::pair{"eos_token_id", &c.eos_token_id}, {"pad_token_id", &c.pad_token_id}})
+    if (j.contains(key) && j[key].is_number_integer()) j[key].get_to(*id);
 
   json linear;
   read_key(j, "linear_attn_config", linear, path);

@@ -37,6 +37,7 @@ struct ModelConfig {
   bool hf_router = false;                // biased router weights, as the first HF code
   int64_t model_max_length = 1048576;
   int64_t eos_token_id = -1;
+  int64_t pad_token_id = -1;
 
   template <class V> void fields(V&& v) {
     v("name", name, "preset or checkpoint folder");
@@ -67,6 +68,7 @@ struct ModelConfig {
     v("hf_router", hf_router, "router weights include the correction bias");
     v("model_max_length", model_max_length, "longest context");
     v("eos_token_id", eos_token_id, "end of sequence, or -1");
+    v("pad_token_id", pad_token_id, "padding, or -1");
   }
 
   bool is_dense(int64_t layer) const { return layer < first_k_dense_replace || num_experts == 0; }  // 0-based

@@ -1,5 +1,5 @@
 #pragma once
-// The door to the CUDA backend. A build without CUDA has the same functions, which say so (no_cuda.cpp).
+// The door to the CUDA backend. A build without CUDA has the same functions, which say so (cpu_only.cpp).
 
 #include <memory>
 #include <string>
