@@ -42,3 +42,21 @@ inline constexpr double kUnitKeys = 1e-6;
 
 }  // namespace kdabench::bounds
 // ---- end of kernels -------------------------------------------------------------------------------------------------
+
+// ---- MLA on the GPU: rel_l2 against the double truth of the same bf16 inputs, per token and head -------------------
+namespace kdabench::bounds {
+
+// A bf16 rounding errs by at most 2^-9 = 2.0e-3 of the value, 8e-4 in the root mean square. On the way to an output lie
+// at most six of them (new cache row, q' or k, score error from it, P or v, attended latent, output): 2.0e-3 together
+// when independent. Four times that, because the worst of up to ten thousand (token, head) groups is held to it, and
+// score errors move all channels of a group alike. A lost key in a hundred gives 1e-1.
+inline constexpr double kMlaGpu = 8e-3;
+// Added for each unit of query scale above 1: scores of standard deviation c carry errors of 1e-3 c from the rounding
+// of q' or k, and where two keys compete their weights move by half of the difference of two such errors; the worst of
+// thousands of groups is four deviations out.
+inline constexpr double kMlaGpuPerScale = 4e-3;
+// One rounding to bf16 of an fp32 result.
+inline constexpr double kMlaGpuCache = 2.1e-3;
+
+}  // namespace kdabench::bounds
+// ---- end of MLA on the GPU ------------------------------------------------------------------------------------------
