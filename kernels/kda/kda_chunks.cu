@@ -49,9 +49,12 @@ struct Shared {
     else return *reinterpret_cast<const float2*>(&g[i][channel]);
   }
   __device__ float2 k_pair(int i, int channel) const { return *reinterpret_cast<const float2*>(&k[i][channel]); }
-  __device__ uint32_t x_pair(int i, int j) const {  // as bf16
+  // Two elements of X as the sum of two bf16. One is not enough: where keys repeat and little is forgotten, all of X
+  // next to the diagonal is nearly -1, is rounded the same way, and the errors of a chunk's tokens add up.
+  __device__ void x_pair(uint32_t& high, uint32_t& low, int i, int j) const {
     const float2 pair = *reinterpret_cast<const float2*>(&x[i][j]);
-    return pack_bf16(pair.x, pair.y);
+    high = pack_bf16(pair.x, pair.y);
+    low = pack_bf16(pair.x - __uint_as_float(high << 16), pair.y - __uint_as_float(high & 0xffff0000u));
   }
 };
 
@@ -171,6 +174,7 @@ __device__ inline void store_decayed(const Shared<K, kScalarGate>& s, const Chun
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   bf16* const q_out = device::as_bf16(out.q.data) + tile * kChunk * K + lane * N;
   bf16* const k_out = device::as_bf16(out.k.data) + tile * kChunk * K + lane * N;
+  bf16* const k_low_out = device::as_bf16(out.k_low.data) + tile * kChunk * K + lane * N;
   float last[N];
 #pragma unroll
   for (int n = 0; n < N; ++n) last[n] = s.decay_at(kChunk - 1, lane * N + n);
@@ -179,15 +183,18 @@ __device__ inline void store_decayed(const Shared<K, kScalarGate>& s, const Chun
     const int i = warp * kRows + r;
     const Bits<N> q = load_bits<N>(&s.q[i][lane * N]);
     const Floats<N> k = load_floats<N>(&s.k[i][lane * N]);
-    Bits<N> q_bits, k_bits;
+    Bits<N> q_bits, k_bits, k_low_bits;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
       const float g = s.decay_at(i, lane * N + n);
       q_bits.at[n] = round_to_bits(from_bits(q.at[n]) * exp2_of(g));
-      k_bits.at[n] = round_to_bits(k.at[n] * exp2_of(last[n] - g));
+      const float k_last = k.at[n] * exp2_of(last[n] - g);
+      k_bits.at[n] = round_to_bits(k_last);
+      k_low_bits.at[n] = round_to_bits(k_last - from_bits(k_bits.at[n]));
     }
     store_bits<N>(q_out + i * K, q_bits);
     store_bits<N>(k_out + i * K, k_bits);
+    store_bits<N>(k_low_out + i * K, k_low_bits);
   }
   if (threadIdx.x < K) out.decay.data[tile * K + threadIdx.x] = exp2_of(s.decay_at(kChunk - 1, threadIdx.x));
 }
@@ -328,9 +335,14 @@ __device__ inline void store_w(const Shared<K, kScalarGate>& s, bf16* w_out, int
 #pragma unroll
     for (int step = 0; step <= m; ++step) {
       const int i = 16 * m + g, j = 16 * step + 2 * t;
-      const uint32_t left[4] = {s.x_pair(i, j), s.x_pair(i + 8, j), s.x_pair(i, j + 8), s.x_pair(i + 8, j + 8)};
+      uint32_t high[4], low[4];
 #pragma unroll
-      for (int n = 0; n < 2; ++n) mma_16x8x16(c[n], left, right[step][n]);
+      for (int part = 0; part < 4; ++part) s.x_pair(high[part], low[part], i + part % 2 * 8, j + part / 2 * 8);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        mma_16x8x16(c[n], high, right[step][n]);
+        mma_16x8x16(c[n], low, right[step][n]);
+      }
     }
 #pragma unroll
     for (int n = 0; n < 2; ++n)
@@ -354,8 +366,11 @@ __device__ inline void store_u(const Shared<K, kScalarGate>& s, bf16* u_out, int
     float c[4] = {};
 #pragma unroll
     for (int step = 0; step <= n / 2; ++step) {
-      const uint32_t right[2] = {s.x_pair(8 * n + g, 16 * step + 2 * t), s.x_pair(8 * n + g, 16 * step + 8 + 2 * t)};
-      mma_16x8x16(c, left[step], right);
+      uint32_t high[2], low[2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) s.x_pair(high[half], low[half], 8 * n + g, 16 * step + 8 * half + 2 * t);
+      mma_16x8x16(c, left[step], high);
+      mma_16x8x16(c, left[step], low);
     }
 #pragma unroll
     for (int rows = 0; rows < 2; ++rows)

@@ -77,7 +77,8 @@ __device__ inline float log_decay(float x, float rate, float lower_bound) {
 struct Chunked {
   View<Bf16, 3> minus_w;  // [tiles, C, K]  -M (Gamma k)
   View<Bf16, 3> q;        // [tiles, C, K]  Gamma q / sqrt(K)
-  View<Bf16, 3> k;        // [tiles, C, K]  k decayed to the end of the chunk
+  View<Bf16, 3> k;        // [tiles, C, K]  k decayed to the end of the chunk, rounded
+  View<Bf16, 3> k_low;    // [tiles, C, K]  what the rounding left
   View<Bf16, 3> u;        // [tiles, V, C]  M v, transposed
   View<Bf16, 3> a;        // [tiles, C, C]  decayed q k^T / sqrt(K); the 16 x 16 blocks above the diagonal are not written
   View<float, 2> decay;   // [tiles, K]     Gamma of the last token

@@ -89,6 +89,7 @@ void delta_rule_cuda(const DeltaRule<Gpu>& args, Arena& scratch, cudaStream_t st
   tiles.minus_w = scratch.take<Bf16>(count, kda::kChunk, K);
   tiles.q = scratch.take<Bf16>(count, kda::kChunk, K);
   tiles.k = scratch.take<Bf16>(count, kda::kChunk, K);
+  tiles.k_low = scratch.take<Bf16>(count, kda::kChunk, K);
   tiles.u = scratch.take<Bf16>(count, V, kda::kChunk);
   tiles.a = scratch.take<Bf16>(count, kda::kChunk, kda::kChunk);
   tiles.decay = scratch.take<float>(count, K);

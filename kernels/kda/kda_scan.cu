@@ -27,7 +27,7 @@ struct Stage {
   static constexpr int kRow = K + 8, kSquare = kChunk + 8, kValues = 16 * kWarps;
   bf16 minus_w[kChunk][kRow];
   bf16 q[kChunk][kRow];
-  bf16 k[kChunk][kRow];
+  bf16 k[kChunk][kRow], k_low[kChunk][kRow];
   bf16 a[kChunk][kSquare];
   bf16 u[kValues][kSquare];
   float decay[K];
@@ -52,6 +52,7 @@ __device__ inline void load_stage(Stage<K, kWarps>& s, const Chunked& tiles, int
   copy_rows<K, S::kRow, kThreads>(&s.q[0][0], tiles.q.data + tile * kChunk * K, kChunk);
   copy_rows<kChunk, S::kSquare, kThreads>(&s.a[0][0], tiles.a.data + tile * kChunk * kChunk, kChunk);
   copy_rows<K, S::kRow, kThreads>(&s.k[0][0], tiles.k.data + tile * kChunk * K, kChunk);
+  copy_rows<K, S::kRow, kThreads>(&s.k_low[0][0], tiles.k_low.data + tile * kChunk * K, kChunk);
   if (threadIdx.x < K / 4)
     device::cp_async16(&s.decay[threadIdx.x * 4], tiles.decay.data + tile * K + threadIdx.x * 4);
 }
@@ -172,6 +173,8 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
 #pragma unroll
       for (int n = 0; n < kTiles; n += 2) {
         load_right_trans(right, &s.k[16 * step][8 * n], kRow, lane);
+        multiply_pair(S[n], S[n + 1], left, right);
+        load_right_trans(right, &s.k_low[16 * step][8 * n], kRow, lane);
         multiply_pair(S[n], S[n + 1], left, right);
       }
     }
