@@ -10,21 +10,6 @@ source "$(dirname "$0")/common.sh"
 
 out=${OUT:-out/gpu}
 mkdir -p "$out"
-exec > >(tee "$out/check.txt") 2>&1
-
-have_nvcc || fail "no nvcc on PATH or in /usr/local/cuda/bin; this script tests the CUDA build."
-have_gpu || fail "no GPU of compute capability 9.0 answers; this script needs an H100 or H200."
-scripts/setup.sh build test
-[[ -n ${KDABENCH_DATA:-} ]] || say "KDABENCH_DATA is not set: tests against the reference checkpoints are skipped"
-
-tests=()
-for name in ${TESTS:-$(find tests/cuda -name 'test_*.cpp' -exec basename {} .cpp \; | sort)}; do tests+=("$name"); done
-((${#tests[@]})) || fail "tests/cuda holds no test_*.cpp."
-phase "configure cuda" configure cuda
-phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench "${tests[@]}"
-
-logs=$(mktemp -d)
-trap 'cat "$logs"/*.log >"$out/check-logs.txt" 2>/dev/null; rm -rf "$logs"' EXIT
 
 # run_one SECONDS LOG COMMAND...: one line of what the executable's tests did. Touches LOG.failed when any failed.
 run_one() {
@@ -40,13 +25,14 @@ run_one() {
     "$(count FAILED)" "$(count SKIPPED)" $((SECONDS - start)) "$note"
 }
 # At most four at a time: they share one GPU, and each spends much of its time in its CPU reference.
+export OMP_NUM_THREADS=$(((jobs + 3) / 4))
 at_most_four() { while (($(jobs -rp | wc -l) >= 4)); do wait -n || true; done; }
 
 run_all() {
   local test
   for test in "${tests[@]}"; do
     at_most_four
-    run_one 300 "$test" "build/cuda/$test" &
+    run_one 240 "$test" "build/cuda/$test" &
   done
   wait
 }
@@ -58,24 +44,41 @@ sanitize_all() {
     filter=$("build/cuda/$test" --gtest_list_tests |
       awk '/^[^ ].*\./ {suite = $1; next} /^  / && suite {print suite $1; suite = ""}' | paste -sd:)
     at_most_four
-    run_one "${SANITIZE_SECONDS:-90}" "memcheck-$test" compute-sanitizer --tool memcheck --error-exitcode 99 \
+    run_one "${SANITIZE_SECONDS:-60}" "memcheck-$test" compute-sanitizer --tool memcheck --error-exitcode 99 \
       "build/cuda/$test" --gtest_filter="$filter" &
   done
   wait
 }
 
-phase "GPU tests" run_all
-if command -v compute-sanitizer >/dev/null; then
-  phase "memcheck" sanitize_all
-else
-  say "no compute-sanitizer: memcheck is left out"
-fi
+main() {
+  have_nvcc || fail "no nvcc on PATH or in /usr/local/cuda/bin; this script tests the CUDA build."
+  have_gpu || fail "no GPU of compute capability 9.0 answers; this script needs an H100 or H200."
+  scripts/setup.sh build test
+  [[ -n ${KDABENCH_DATA:-} ]] || say "KDABENCH_DATA is not set: tests against the reference checkpoints are skipped"
 
-failed=$(find "$logs" -name '*.failed' | sort)
-for mark in $failed; do
-  say "failed: $(basename "$mark" .log.failed)"
-  grep -E '^\[  FAILED  \]|: Failure|^========= (Invalid|Program hit|ERROR SUMMARY)|terminate called' -A 4 "${mark%.failed}" |
-    head -60
-done
-say "total: $SECONDS s; $(grep -c . <<<"$failed" || true) of the executables failed"
-[[ -z $failed ]]
+  tests=()
+  for name in ${TESTS:-$(find tests/cuda -name 'test_*.cpp' -exec basename {} .cpp \; | sort)}; do tests+=("$name"); done
+  ((${#tests[@]})) || fail "tests/cuda holds no test_*.cpp."
+  phase "configure cuda" configure cuda
+  phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench "${tests[@]}"
+
+  logs=$(mktemp -d)
+  trap 'cat "$logs"/*.log >"$out/check-logs.txt" 2>/dev/null; rm -rf "$logs"' EXIT
+
+  phase "GPU tests" run_all
+  if command -v compute-sanitizer >/dev/null; then
+    phase "memcheck" sanitize_all
+  else
+    say "no compute-sanitizer: memcheck is left out"
+  fi
+
+  failed=$(find "$logs" -name '*.failed' | sort)
+  for mark in $failed; do
+    say "failed: $(basename "$mark" .log.failed)"
+    grep -E '^\[  FAILED  \]|: Failure|^========= (Invalid|Program hit|ERROR SUMMARY)|terminate called' -A 4 "${mark%.failed}" |
+      head -60 || true
+  done
+  say "total: $SECONDS s; $(grep -c . <<<"$failed" || true) of the executables failed"
+  [[ -z $failed ]]
+}
+main 2>&1 | tee "$out/check.txt"

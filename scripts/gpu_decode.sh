@@ -11,29 +11,31 @@ source "$(dirname "$0")/common.sh"
 
 out=${OUT:-out/gpu}
 mkdir -p "$out"
-exec > >(tee "$out/log.txt") 2>&1
 
-have_nvcc || fail "no nvcc on PATH or in /usr/local/cuda/bin; this script measures the CUDA build."
-have_gpu || fail "no GPU of compute capability 9.0 answers; this script needs an H100 or H200."
-scripts/setup.sh build
+main() {
+  have_nvcc || fail "no nvcc on PATH or in /usr/local/cuda/bin; this script measures the CUDA build."
+  have_gpu || fail "no GPU of compute capability 9.0 answers; this script needs an H100 or H200."
+  scripts/setup.sh build
 
-phase "configure cuda" configure cuda
-phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench
-status=0
-phase "measure" build/cuda/kdabench run --plan suites/plans/gpu_decode.json --out "$out/h200-decode.json" --force "$@" ||
-  status=$?
+  phase "configure cuda" configure cuda
+  phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench
+  status=0
+  phase "measure" build/cuda/kdabench run --plan suites/plans/gpu_decode.json --out "$out/h200-decode.json" --force "$@" ||
+    status=$?
 
-# Whatever the verdict, what was measured is drawn.
-if [[ -s $out/h200-decode.json ]]; then
-  phase "table" build/cuda/kdabench table "$out/h200-decode.json" --markdown | tee "$out/table.md" || true
-  mkdir -p reports/results
-  cp "$out/h200-decode.json" reports/results/
-  if python=$(plot_python); then
-    phase "figures" "$python" -m reports.plots reports/results/h200-decode.json --out reports/results || true
-  else
-    say "no matplotlib: draw them elsewhere with python3 -m reports.plots h200-decode.json --out reports/results"
+  # Whatever the verdict, what was measured is drawn.
+  if [[ -s $out/h200-decode.json ]]; then
+    phase "table" build/cuda/kdabench table "$out/h200-decode.json" --markdown | tee "$out/table.md" || true
+    mkdir -p reports/results
+    cp "$out/h200-decode.json" reports/results/
+    if python=$(plot_python); then
+      phase "figures" "$python" -m reports.plots reports/results/h200-decode.json --out reports/results || true
+    else
+      say "no matplotlib: draw them elsewhere with python3 -m reports.plots h200-decode.json --out reports/results"
+    fi
+    tar -cf "$out/results.tar" reports/results
   fi
-  tar -cf "$out/results.tar" reports/results
-fi
-say "total: $SECONDS s, exit code $status"
-exit "$status"
+  say "total: $SECONDS s, exit code $status"
+  exit "$status"
+}
+main "$@" 2>&1 | tee "$out/log.txt"
