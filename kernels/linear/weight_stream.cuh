@@ -142,15 +142,17 @@ class PartialSums {
 };
 
 // Copies `rows` rows of `width` columns to shared memory, zeros up to `padded` columns (a multiple of 8). Four loads of a
-// thread are in flight at once. `row(i)` points to row i; width is a multiple of 8 when `vector`.
+// thread are in flight at once. `row(i)` points to row i; width is a multiple of 8 when `vector`. The block's threads from
+// `first_thread` on take part.
 template <class Row>
-__device__ void stage_rows(bf16* shared, int stride, int rows, int width, int padded, bool vector, const Row& row) {
-  const int chunks = padded / 8, total = rows * chunks;
-  for (int first = threadIdx.x; first < total; first += 4 * kStreamThreads) {
+__device__ void stage_rows(bf16* shared, int stride, int rows, int width, int padded, bool vector, const Row& row,
+                           int first_thread = 0) {
+  const int chunks = padded / 8, total = rows * chunks, threads = kStreamThreads - first_thread;
+  for (int first = static_cast<int>(threadIdx.x) - first_thread; first < total; first += 4 * threads) {
     uint4 v[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int i = first + j * kStreamThreads, r = i / chunks, k = (i - r * chunks) * 8;
+      const int i = first + j * threads, r = i / chunks, k = (i - r * chunks) * 8;
       v[j] = make_uint4(0, 0, 0, 0);
       if (i >= total || k >= width) continue;
       const bf16* const from = row(r) + k;
@@ -165,7 +167,7 @@ __device__ void stage_rows(bf16* shared, int stride, int rows, int width, int pa
     }
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const int i = first + j * kStreamThreads, r = i / chunks, k = (i - r * chunks) * 8;
+      const int i = first + j * threads, r = i / chunks, k = (i - r * chunks) * 8;
       if (i < total) *reinterpret_cast<uint4*>(shared + r * stride + k) = v[j];
     }
   }
