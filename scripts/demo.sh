@@ -30,6 +30,6 @@ phase "figures" "$(plot_python)" -m reports.plots "$out/report.json" --out "$out
 
 say "results"
 "build/$preset/kdabench" table "$out/report.json"
-echo
 echo "report   $out/report.json"
 echo "figures  $out/figures"
+echo "again    build/$preset/kdabench run --plan $plan --out $out/report.json --force"
