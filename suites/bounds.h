@@ -2,7 +2,7 @@
 // Every bound that a result is held to, with the reason for its size. A bound is never raised to make a test pass.
 
 // ---- decode and memory suites ---------------------------------------------------------------------------------------
-namespace kdabench::suites {
+namespace kdabench::bounds {
 
 // rel_l2 of next-token logits, five tokens read at once against one by one, worst sequence of the batch.
 // fp32: both paths round at 6e-8 and differ in the order of their sums. With random weights the logits amplify that by
@@ -23,7 +23,7 @@ inline constexpr double kSteadyClock = 0.9;
 // Throttled for a larger share of the timed loop than this: said in validity.reasons.
 inline constexpr double kThrottledShare = 0.01;
 
-}  // namespace kdabench::suites
+}  // namespace kdabench::bounds
 // ---- end of decode and memory suites --------------------------------------------------------------------------------
 
 // ---- kernels: rel_l2 against the double truth, per head or per row (tests/compare.h) ------------------------------
@@ -60,3 +60,20 @@ inline constexpr double kMlaGpuCache = 2.1e-3;
 
 }  // namespace kdabench::bounds
 // ---- end of MLA on the GPU ------------------------------------------------------------------------------------------
+
+// ---- CUDA kernels: linear, mixture of experts, pointwise ------------------------------------------------------------
+namespace kdabench::bounds {
+
+// One rounding to bf16 is at most 2^-9 = 1.95e-3 of each element, so rel_l2 cannot exceed that; fp32 sums of up to 16384
+// terms add below 1e-5.
+inline constexpr double kBf16Once = 2e-3;
+// fp32 sums of exact bf16 products, in any order: tensor cores cut off below 2^-23 of the largest term of 16, a few
+// hundred times a row, in random directions.
+inline constexpr double kSumCuda = 1e-5;
+// Routing weights: a sigmoid and a division in fp32, of a logit whose sum is off by up to 1e-6.
+inline constexpr double kRouteWeight = 1e-5;
+// Three independent roundings to bf16 of rms 1.1e-3 each: silu(gate) * up, the row of each expert (prefill), and the sum.
+inline constexpr double kMoeCuda = 4e-3;
+
+}  // namespace kdabench::bounds
+// ---- end of CUDA kernels: linear, mixture of experts, pointwise -----------------------------------------------------
