@@ -56,9 +56,11 @@ main() {
   scripts/setup.sh build test
   [[ -n ${KDABENCH_DATA:-} ]] || say "KDABENCH_DATA is not set: tests against the reference checkpoints are skipped"
 
+  # Everything in tests/cuda, and whatever else may ask for a GPU.
   tests=()
-  for name in ${TESTS:-$(find tests/cuda -name 'test_*.cpp' -exec basename {} .cpp \; | sort)}; do tests+=("$name"); done
-  ((${#tests[@]})) || fail "tests/cuda holds no test_*.cpp."
+  for name in ${TESTS:-$(grep -rlE 'kCuda|cuda_available|has_gpu' tests --include='test_*.cpp' |
+    xargs -n1 basename -s .cpp | sort -u)}; do tests+=("$name"); done
+  ((${#tests[@]})) || fail "no file tests/**/test_*.cpp asks for a GPU."
   phase "configure cuda" configure cuda
   phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench "${tests[@]}"
 
