@@ -1,0 +1,190 @@
+#pragma once
+// Laws that every architecture obeys on every backend, without a reference: T tokens at once equal T times one token;
+// a prompt may be cut anywhere; rows of a batch do not see each other; reset forgets; a decode step is a forward pass.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "baselines/gdn_h.h"
+#include "baselines/mla.h"
+#include "harness/engine/model.h"
+#include "kernels/base/random.h"
+
+namespace kdabench::test {
+
+inline Registry all_architectures() {
+  Registry registry;
+  registry.add(kimi_linear_architecture());
+  registry.add(mla_architecture());
+  registry.add(gdn_h_architecture());
+  return registry;
+}
+
+inline std::vector<std::string> architecture_names() {
+  const Registry registry = all_architectures();
+  std::vector<std::string> names;
+  for (const Architecture& a : registry.all()) names.push_back(a.name);
+  return names;
+}
+
+inline std::unique_ptr<Model> tiny_model(const std::string& architecture, DeviceKind device, Precision precision,
+                                         uint64_t seed = 7, const char* preset = "tiny") {
+  ModelOptions options;
+  options.config = preset_config(preset);
+  options.layout = all_architectures().find(architecture).layout(options.config, {});
+  options.device = device;
+  options.precision = precision;
+  options.seed = seed;
+  return make_model(options);
+}
+
+inline std::vector<int32_t> random_ids(int64_t count, int64_t vocabulary, uint64_t seed) {
+  std::vector<int32_t> ids(count);
+  for (int64_t i = 0; i < count; ++i) ids[i] = static_cast<int32_t>(random_bits(random_stream(seed, "ids"), i) % vocabulary);
+  return ids;
+}
+
+// Relative L2 distance of each row of n numbers, sorted; a row that is not finite counts as infinite.
+inline std::vector<double> row_distances(const std::vector<float>& got, const std::vector<float>& want, int64_t n) {
+  std::vector<double> rows;
+  for (size_t first = 0; first + n <= got.size() && first + n <= want.size(); first += n) {
+    double error = 0, norm = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const double d = static_cast<double>(got[first + i]) - want[first + i];
+      error += d * d;
+      norm += static_cast<double>(want[first + i]) * want[first + i];
+    }
+    const double distance = std::sqrt(error / norm);
+    rows.push_back(std::isfinite(distance) ? distance : INFINITY);
+  }
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+// Two bounds: for the median row, where every rounding is at its usual size, and for the worst one, where bf16 noise
+// may have moved a token across the edge of the router's top k (fp32 and fp64: the same bound twice).
+struct LawBounds {
+  double median, worst;
+};
+
+inline testing::AssertionResult rows_close(const std::vector<float>& got, const std::vector<float>& want, int64_t n,
+                                           LawBounds bounds) {
+  if (got.size() != want.size() || got.empty())
+    return testing::AssertionFailure() << got.size() << " numbers, wanted " << want.size();
+  const std::vector<double> rows = row_distances(got, want, n);
+  const double median = rows[rows.size() / 2], worst = rows.back();
+  if (median <= bounds.median && worst <= bounds.worst) return testing::AssertionSuccess() << median << " " << worst;
+  return testing::AssertionFailure() << "rel_l2 of " << rows.size() << " rows: median " << median << " (bound "
+                                     << bounds.median << "), worst " << worst << " (bound " << bounds.worst << ")";
+}
+
+// [first, first + n) of every row's T tokens.
+inline std::vector<int32_t> columns(const std::vector<int32_t>& ids, int64_t batch, int64_t first, int64_t n) {
+  const int64_t T = static_cast<int64_t>(ids.size()) / batch;
+  std::vector<int32_t> out;
+  for (int64_t b = 0; b < batch; ++b)
+    out.insert(out.end(), ids.begin() + b * T + first, ids.begin() + b * T + first + n);
+  return out;
+}
+
+inline std::vector<float> all_logits_of_one_row(const std::vector<float>& logits, int64_t batch, int64_t row) {
+  const int64_t per_row = static_cast<int64_t>(logits.size()) / batch;
+  return {logits.begin() + row * per_row, logits.begin() + (row + 1) * per_row};
+}
+
+inline void law_forward_T_is_T_times_forward_1(Model& model, int64_t batch, int64_t T, LawBounds bounds) {
+  const int64_t V = model.options().config.vocab_size;
+  const std::vector<int32_t> ids = random_ids(batch * T, V, 1);
+  const auto session = model.open({.batch = batch, .capacity = T, .forward_tokens = T, .all_logits = true});
+  const std::vector<float> at_once = session->forward(ids, Logits::kAll);
+  session->reset();
+  std::vector<float> one_by_one(at_once.size());
+  for (int64_t t = 0; t < T; ++t) {
+    const std::vector<float> step = session->forward(columns(ids, batch, t, 1), Logits::kAll);
+    for (int64_t b = 0; b < batch; ++b) std::copy_n(step.begin() + b * V, V, one_by_one.begin() + (b * T + t) * V);
+  }
+  EXPECT_TRUE(rows_close(at_once, one_by_one, V, bounds)) << "batch " << batch << ", T " << T;
+}
+
+inline void law_cutting_a_prompt_changes_nothing(Model& model, int64_t T, const std::vector<int64_t>& cuts,
+                                                 LawBounds bounds) {
+  const int64_t V = model.options().config.vocab_size;
+  const std::vector<int32_t> ids = random_ids(T, V, 2);
+  const auto session = model.open({.batch = 1, .capacity = T, .forward_tokens = T, .all_logits = false});
+  const std::vector<float> whole = session->forward(ids, Logits::kLast);
+  for (const int64_t cut : cuts) {
+    session->reset();
+    session->forward(columns(ids, 1, 0, cut), Logits::kNone);
+    const std::vector<float> got = session->forward(columns(ids, 1, cut, T - cut), Logits::kLast);
+    EXPECT_EQ(session->length(), T);
+    EXPECT_TRUE(rows_close(got, whole, V, bounds)) << "cut at " << cut << " of " << T;
+  }
+  // the session's own cutting: passes of at most 48 tokens
+  const auto pieces = model.open({.batch = 1, .capacity = T, .forward_tokens = 48, .all_logits = false});
+  EXPECT_TRUE(rows_close(pieces->forward(ids, Logits::kLast), whole, V, bounds)) << "passes of 48 tokens";
+}
+
+inline void law_rows_do_not_see_each_other(Model& model, int64_t batch, int64_t T, LawBounds bounds) {
+  const int64_t V = model.options().config.vocab_size;
+  const std::vector<int32_t> ids = random_ids(batch * T, V, 3);
+  const auto together = model.open({.batch = batch, .capacity = T + 1, .forward_tokens = T, .all_logits = true});
+  const std::vector<float> logits = together->forward(ids, Logits::kAll);
+  together->decode(1);
+  const std::vector<float> step = together->last_logits();
+  const auto alone = model.open({.batch = 1, .capacity = T + 1, .forward_tokens = T, .all_logits = true});
+  for (const int64_t b : {int64_t{0}, batch / 2, batch - 1}) {
+    alone->reset();
+    const std::vector<int32_t> row(ids.begin() + b * T, ids.begin() + (b + 1) * T);
+    EXPECT_TRUE(rows_close(all_logits_of_one_row(logits, batch, b), alone->forward(row, Logits::kAll), V, bounds))
+        << "row " << b << " of " << batch;
+    // the decode step follows each row's own argmax; compare it only where both chose the same token
+    const std::vector<float> before = all_logits_of_one_row(logits, batch, b);
+    const auto last = before.end() - V;
+    if (alone->next_tokens()[0] != static_cast<int32_t>(std::max_element(last, before.end()) - last)) continue;
+    alone->decode(1);
+    EXPECT_TRUE(rows_close({step.begin() + b * V, step.begin() + (b + 1) * V}, alone->last_logits(), V, bounds))
+        << "decode step of row " << b << " of " << batch;
+  }
+}
+
+inline void law_reset_forgets(Model& model) {
+  const int64_t V = model.options().config.vocab_size;
+  const std::vector<int32_t> ids = random_ids(2 * 9, V, 4), others = random_ids(2 * 70, V, 5);
+  const auto session = model.open({.batch = 2, .capacity = 80, .forward_tokens = 80, .all_logits = true});
+  const std::vector<float> first = session->forward(ids, Logits::kAll);
+  session->reset();
+  EXPECT_EQ(session->length(), 0);
+  session->forward(others, Logits::kNone);
+  session->decode(3);
+  session->reset();
+  EXPECT_EQ(session->forward(ids, Logits::kAll), first);  // bit for bit
+  session->fill_random(60, 3);
+  session->decode(2);
+  session->reset();
+  EXPECT_EQ(session->forward(ids, Logits::kAll), first);
+}
+
+// decode(n) is n times: feed the next token, append it, take the argmax. Also across a growing context.
+inline void law_decode_is_forward(Model& model, int64_t batch, int64_t context, LawBounds bounds) {
+  const int64_t V = model.options().config.vocab_size, steps = 4;
+  const auto session = model.open({.batch = batch, .capacity = context + steps, .forward_tokens = 1, .all_logits = false});
+  session->fill_random(context, 11);
+  const std::vector<int32_t> start = session->next_tokens();
+  const DecodeSamples samples = session->decode(steps);
+  const std::vector<float> decoded = session->last_logits();
+  EXPECT_EQ(samples.tokens.size(), static_cast<size_t>(steps * batch));
+  EXPECT_EQ(samples.step_ns.size(), static_cast<size_t>(steps));
+  EXPECT_EQ(session->length(), context + steps);
+  session->fill_random(context, 11);
+  EXPECT_EQ(session->next_tokens(), start);
+  std::vector<int32_t> feed = start;         // the tokens that decode() fed
+  for (int64_t i = 0; i < steps; ++i) {
+    session->forward(feed, Logits::kLast);
+    feed.assign(samples.tokens.begin() + i * batch, samples.tokens.begin() + (i + 1) * batch);
+  }
+  EXPECT_TRUE(rows_close(session->last_logits(), decoded, V, bounds)) << "context " << context << ", batch " << batch;
+}
+
+}  // namespace kdabench::test

@@ -1,0 +1,198 @@
+// The laws of tests/model_laws.h on the CPU, for every registered architecture; and the engine's own contracts: bytes,
+// errors, random weights.
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include "harness/engine/checkpoint.h"
+#include "kernels/base/error.h"
+#include "tests/checkpoints.h"
+#include "tests/model_laws.h"
+
+namespace kdabench::test {
+namespace {
+
+// fp64: only the order of sums differs. fp32: 6e-8 amplified by the layers; a router flip would be 1e-2 and more.
+constexpr LawBounds kFp64{1e-10, 1e-10};
+constexpr LawBounds kFp32{2e-4, 2e-4};
+
+class ModelLaws : public testing::TestWithParam<std::string> {
+ protected:
+  std::unique_ptr<Model> fp64() { return tiny_model(GetParam(), DeviceKind::kCpu, Precision::kFp64); }
+  std::unique_ptr<Model> fp32() { return tiny_model(GetParam(), DeviceKind::kCpu, Precision::kFp32); }
+};
+
+// fp64 logits leave the session as fp32, hence 1e-6.
+TEST_P(ModelLaws, ForwardTIsTTimesForward1) {
+  const auto model = fp64();
+  for (const int64_t T : {2, 65, 130}) law_forward_T_is_T_times_forward_1(*model, 1, T, {1e-6, 1e-6});
+  law_forward_T_is_T_times_forward_1(*fp32(), 3, 20, kFp32);
+}
+TEST_P(ModelLaws, CuttingAPromptChangesNothing) {
+  law_cutting_a_prompt_changes_nothing(*fp64(), 130, {1, 63, 64, 129}, {1e-6, 1e-6});
+}
+TEST_P(ModelLaws, RowsDoNotSeeEachOther) { law_rows_do_not_see_each_other(*fp32(), 33, 5, kFp32); }
+TEST_P(ModelLaws, ResetForgets) { law_reset_forgets(*fp32()); }
+TEST_P(ModelLaws, DecodeIsForward) {
+  law_decode_is_forward(*fp32(), 1, 100, kFp32);
+  law_decode_is_forward(*fp32(), 5, 0, kFp32);
+}
+
+TEST_P(ModelLaws, BytesAreThoseOfTheCostModel) {
+  const auto model = fp32();
+  const ModelOptions& o = model->options();
+  const NumberBytes bytes = number_bytes(o.precision);
+  EXPECT_EQ(model->parameters(), parameter_count(o.config, o.layout));
+  const SessionOptions session{.batch = 3, .capacity = 1000, .forward_tokens = 8, .all_logits = false};
+  const SessionBytes predicted = model->predict(session), planned = predict_session(o, session);
+  const auto opened = model->open(session);
+  EXPECT_EQ(opened->bytes().total(), predicted.total());
+  EXPECT_EQ(planned.total(), predicted.total());  // --dry-run's count is the real one
+  EXPECT_EQ(predicted.cache, 3 * 1000 * cache_bytes_per_token(o.config, o.layout, bytes));
+  // each tensor is rounded up to 256 bytes
+  const int64_t state = 3 * state_bytes_per_sequence(o.config, o.layout, bytes);
+  EXPECT_GE(predicted.state, state);
+  EXPECT_LE(predicted.state, state + 2 * 256 * o.config.num_hidden_layers);
+}
+
+TEST_P(ModelLaws, SameSeedSameModel) {
+  const std::vector<int32_t> ids = random_ids(6, 512, 9);
+  const SessionOptions options{.batch = 1, .capacity = 6, .forward_tokens = 6, .all_logits = false};
+  const auto logits = [&](uint64_t seed) {
+    return tiny_model(GetParam(), DeviceKind::kCpu, Precision::kFp32, seed)->open(options)->forward(ids, Logits::kLast);
+  };
+  EXPECT_EQ(logits(1), logits(1));
+  EXPECT_NE(logits(1), logits(2));
+}
+
+INSTANTIATE_TEST_SUITE_P(Tiny, ModelLaws, testing::ValuesIn(architecture_names()), [](const auto& param) {
+  std::string name = param.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+TEST(Engine, ParametersOfThePaper) {
+  const ModelConfig config = preset_config("kimi-linear-48b-a3b");
+  const auto count = [&](const char* name) {
+    return parameter_count(config, all_architectures().find(name).layout(config, {}));
+  };
+  EXPECT_EQ(count("kimi-linear"), 49122681728);  // the released checkpoint's inventory
+  EXPECT_EQ(count("mla"), 48914693888);
+  EXPECT_NEAR(static_cast<double>(count("gdn-h")) / count("kimi-linear"), 1, 0.02);
+}
+
+TEST(Engine, HybridRatios) {
+  const ModelConfig config = preset_config("kimi-linear-48b-a3b");
+  const auto linear_layers = [&](const char* ratio) {
+    const Layout layout = kimi_linear_architecture().layout(config, parse_hybrid_ratio(ratio));
+    return std::count(layout.begin(), layout.end(), MixerKind::kKda);
+  };
+  EXPECT_EQ(linear_layers(""), 20);
+  EXPECT_EQ(linear_layers("3:1"), 20);  // the released layout is the 3:1 rule
+  EXPECT_EQ(linear_layers("0:1"), 0);
+  EXPECT_EQ(linear_layers("1:1"), 13);
+  EXPECT_EQ(linear_layers("7:1"), 23);
+  EXPECT_EQ(linear_layers("15:1"), 25);
+  EXPECT_THROW(parse_hybrid_ratio("3"), Error);
+  EXPECT_THROW(parse_hybrid_ratio("-1:1"), Error);
+}
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Engine, ErrorsNameWhatIsWrong) {
+  EXPECT_NE(message_of([] { preset_config("tinny"); }).find("did you mean tiny?"), std::string::npos);
+  EXPECT_NE(message_of([] { all_architectures().find("kimi-liner"); }).find("kimi-linear"), std::string::npos);
+  const auto model = tiny_model("kimi-linear", DeviceKind::kCpu, Precision::kFp32);
+  const auto session = model->open({.batch = 1, .capacity = 4, .forward_tokens = 4, .all_logits = false});
+  const std::vector<int32_t> outside = {512}, five(5, 1);
+  EXPECT_NE(message_of([&] { session->forward(outside, Logits::kLast); }).find("512"), std::string::npos);
+  EXPECT_NE(message_of([&] { session->forward(five, Logits::kLast); }).find("capacity"), std::string::npos);
+  EXPECT_NE(message_of([&] { session->decode(5); }).find("capacity"), std::string::npos);
+  EXPECT_EQ(session->length(), 0);
+  EXPECT_THROW(model->open({.batch = 1'000'000, .capacity = 1 << 20, .forward_tokens = 1, .all_logits = false}),
+               OutOfMemory);
+}
+
+// A file made here, so that every fault of a file can be made too.
+class SafetensorsFile : public testing::Test {
+ protected:
+  void SetUp() override {
+    path = (std::filesystem::temp_directory_path() / ("kdabench_test_" + std::to_string(::getpid()) + ".safetensors")).string();
+    const std::vector<float> a = {1, 2, 3, 4, 5, 6}, b = {-1};
+    const std::vector<FloatTensor> tensors = {{"a", {2, 3}, a}, {"b", {1}, b}};
+    write_safetensors(path, tensors);
+    std::ifstream file(path, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  void TearDown() override { std::filesystem::remove(path); }
+  std::string error_with(std::string content) {
+    std::ofstream(path, std::ios::binary) << content;
+    return message_of([&] { Safetensors file(path); });
+  }
+  std::string path, bytes;
+};
+
+TEST_F(SafetensorsFile, RoundTrip) {
+  const Safetensors file(path);
+  EXPECT_EQ(file.find("a").shape, (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(file.floats("a"), (std::vector<float>{1, 2, 3, 4, 5, 6}));
+  EXPECT_NE(message_of([&] { file.find("c"); }).find("tensor c is missing"), std::string::npos);
+}
+TEST_F(SafetensorsFile, FaultsAreNamed) {
+  EXPECT_EQ(error_with(bytes), "");
+  EXPECT_NE(error_with(bytes.substr(0, bytes.size() - 2)).find("truncated"), std::string::npos);
+  EXPECT_NE(error_with(bytes.substr(0, 5)).find("truncated"), std::string::npos);
+  EXPECT_NE(error_with("").find("empty"), std::string::npos);
+  std::string broken = bytes;
+  broken[8] = '[';
+  EXPECT_NE(error_with(broken).find("malformed"), std::string::npos);
+  broken = bytes;
+  broken.replace(broken.find("[2,3]"), 5, "[2,4]");
+  EXPECT_NE(error_with(broken).find("tensor a takes 24 bytes, its shape and dtype want 32"), std::string::npos);
+  broken = bytes;
+  broken.replace(broken.find("F32"), 3, "Q32");
+  EXPECT_NE(error_with(broken).find("Q32"), std::string::npos);
+}
+
+// Any prefix and any flipped byte of the header either loads or is a clear error; nothing crashes.
+TEST_F(SafetensorsFile, DamageNeverCrashes) {
+  for (size_t n = 0; n < bytes.size(); n += 3) error_with(bytes.substr(0, n));
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    std::string broken = bytes;
+    broken[i] = static_cast<char>(broken[i] ^ (1 << (i % 8)));
+    error_with(broken);
+  }
+}
+
+TEST(Loader, MissingExtraAndMisshapenTensorsAreNamed) {
+  const std::string folder = checkpoint_folder("hf_tiny_mla");
+  if (folder.empty()) GTEST_SKIP() << "skipped: no data";
+  ModelOptions options = checkpoint_options(folder, DeviceKind::kCpu, Precision::kFp32);
+  options.config.kv_lora_rank = 48;
+  const std::string misshapen = message_of([&] { make_model(options); });
+  EXPECT_NE(misshapen.find("kv_a_proj_with_mqa.weight has shape [96, 256]; wanted [80, 256]"), std::string::npos) << misshapen;
+  options = checkpoint_options(folder, DeviceKind::kCpu, Precision::kFp32);
+  options.config.num_hidden_layers = 4;
+  options.layout.push_back(MixerKind::kMla);
+  const std::string missing = message_of([&] { make_model(options); });
+  EXPECT_NE(missing.find("model.layers.3.input_layernorm.weight of shape [256] is missing"), std::string::npos) << missing;
+  options = checkpoint_options(folder, DeviceKind::kCpu, Precision::kFp32);
+  options.config.num_experts = 7;
+  const std::string extra = message_of([&] { make_model(options); });
+  EXPECT_NE(extra.find("model.layers.1.block_sparse_moe"), std::string::npos) << extra;
+}
+
+}  // namespace
+}  // namespace kdabench::test
