@@ -73,7 +73,8 @@ void judge(const Cell& base, const Cell& candidate, bool same_machine, double th
     out.bytes_equal = a == b;
     for (size_t i = 0; i < a.size(); ++i) more |= b[i] > a[i];
   }
-  if (settled_by_status(base, candidate, out)) return;
+  // The same failure twice is no change, unless it now counts more bytes.
+  if (settled_by_status(base, candidate, out) && !(more && out.verdict == "same")) return;
 
   if (more)
     return settle(out, "more_bytes", Exit::regression, "cache or state takes more bytes than in base");
@@ -102,6 +103,34 @@ std::map<std::string, const Cell*> by_id(const Report& report) {
     if (!cells.emplace(cell.id, &cell).second)
       throw Error(fmt::format("wanted unique cell ids, found {} twice; run kdabench validate", cell.id));
   return cells;
+}
+
+// Ids are long because they are complete. A table says once what all of them share, and lists the rest.
+std::pair<std::string, std::vector<std::string>> short_names(const std::vector<CellComparison>& cells) {
+  const auto parts_of = [](const std::string& id) {
+    std::vector<std::string> parts;
+    std::string text = id;
+    std::replace(text.begin(), text.end(), '/', ';');
+    for (size_t begin = 0; begin <= text.size();) {
+      const size_t end = std::min(text.find(';', begin), text.size());
+      parts.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return parts;
+  };
+  std::map<std::string, size_t> uses;
+  for (const CellComparison& cell : cells)
+    for (const std::string& part : parts_of(cell.id)) ++uses[part];
+  const auto joined = [&](const std::string& id, bool shared) {
+    std::string text;
+    for (const std::string& part : parts_of(id))
+      if ((uses[part] == cells.size()) == shared) text += (text.empty() ? "" : " ") + part;
+    return text;
+  };
+  if (cells.size() < 2) return {"", cells.empty() ? std::vector<std::string>{} : std::vector{cells[0].id}};
+  std::vector<std::string> names;
+  for (const CellComparison& cell : cells) names.push_back(joined(cell.id, false));
+  return {joined(cells[0].id, true), names};
 }
 
 }  // namespace
@@ -197,24 +226,27 @@ std::string compare_table(const Comparison& comparison) {
   if (!comparison.problem.empty()) out += comparison.problem + "\n";
   if (!comparison.cells.empty() && !comparison.same_machine)
     out += "machine    fingerprints differ or are empty: times are not judged\n";
-  size_t id_width = 4;
-  for (const CellComparison& row : comparison.cells) id_width = std::max(id_width, row.id.size());
-  const auto line = [&](const std::string& id, const std::string& verdict, const std::string& before,
+  const auto [common, names] = short_names(comparison.cells);
+  if (!common.empty()) out += "all cells  " + common + "\n";
+  size_t name_width = 4;
+  for (const std::string& name : names) name_width = std::max(name_width, name.size());
+  const auto line = [&](const std::string& name, const std::string& verdict, const std::string& before,
                         const std::string& after, const std::string& ratio, const std::string& bytes,
                         const std::string& note) {
-    std::string text = fmt::format("{:<{}}  {:<11}  {:>10}  {:>10}  {:>6}  {:<5}  {}", id, id_width, verdict,
-                                   before, after, ratio, bytes, note);
+    std::string text = fmt::format("{:<{}}  {:<11}  {:>9}  {:>9}  {:>6}  {:<5}  {}", name, name_width,
+                                   verdict, before, after, ratio, bytes, note);
     text.erase(text.find_last_not_of(' ') + 1);
     return text + "\n";
   };
   if (!comparison.cells.empty())
     out += "\n" + line("cell", "verdict", "base ms", "new ms", "ratio", "bytes", "note");
   std::map<std::string, int> counts;
-  for (const CellComparison& row : comparison.cells) {
+  for (size_t i = 0; i < comparison.cells.size(); ++i) {
+    const CellComparison& row = comparison.cells[i];
     const auto time = [](const std::optional<double>& ns, const std::string& status) {
       return ns ? readable_ms(*ns) : status.empty() ? "-" : status;
     };
-    out += line(row.id, row.verdict, time(row.base_median_ns, row.base_status),
+    out += line(names[i], row.verdict, time(row.base_median_ns, row.base_status),
                 time(row.candidate_median_ns, row.candidate_status),
                 row.time_ratio ? fmt::format("{:.3f}", *row.time_ratio) : "-",
                 row.bytes_equal ? (*row.bytes_equal ? "equal" : "DIFF") : "-", row.note);

@@ -1,9 +1,10 @@
 #pragma once
-// What a report holds: plain structs, one list of fields each. JSON in and out and the schema visit that list. What
-// is absent was not measured; nothing is ever NaN; a wrong result has no speed.
+// What a report holds: plain structs, one list of fields each. JSON in and out and the schema visit that
+// list. What is absent was not measured; nothing is ever NaN; a wrong result has no speed.
 //
-// A visitor is called as visit("name", member, "one sentence"). Units end the name. A std::optional value that is
-// empty is written as null, and `reason` beside it says why; a std::optional block (timing, ...) is left out.
+// A visitor is called as visit("name", member, "one sentence"). Units end the name. A std::optional value
+// that is empty is written as null, and `reason` beside it says why; a std::optional block (timing, ...) is
+// left out.
 
 #include <cstdint>
 #include <map>
@@ -318,8 +319,8 @@ struct Report {
 // identity.
 std::string cell_id(const std::string& suite, const Axes& axes);
 
-// Quantiles of type 7 (linear between order statistics); stddev is 0 for one sample. Throws Error (reports/error.h)
-// for no samples.
+// Quantiles of type 7 (linear between order statistics); stddev is 0 for one sample. Throws
+// Error (reports/error.h) for no samples.
 Stats summarize(std::vector<double> samples_ns);
 
 }  // namespace kdabench::reports

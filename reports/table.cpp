@@ -33,11 +33,6 @@ std::string right(const std::string& text, size_t width) {
   return std::string(width > used ? width - used : 0, ' ') + text;
 }
 
-std::string left(const std::string& text, size_t width) {
-  const size_t used = width_of(text);
-  return text + std::string(width > used ? width - used : 0, ' ');
-}
-
 std::vector<size_t> widths_of(const Grid& grid) {
   std::vector<size_t> widths;
   for (size_t c = 0; c < grid.columns.size(); ++c) {
@@ -139,7 +134,7 @@ Grid sweep(const std::vector<const Cell*>& cells, bool decode) {
     batches.insert(axes.batch);
     tasks |= axes.task.has_value();
     floors |= cell->floor && cell->floor->fraction;
-    caches |= cell->memory.has_value();
+    caches |= cell->memory.has_value() && !same_memory;  // there the caches fill the budget of the heading
   }
   const bool show_batch = same_memory || batches.size() > 1;
   const bool amortised = decode && (same_memory || batches != std::set<int64_t>{1});
