@@ -1,0 +1,209 @@
+// KDA and GDN on the GPU: every path against the double truth, and laws that need no reference.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "kernels/kda/kda.h"
+#include "kernels/problems.h"
+#include "suites/bounds.h"
+#include "tests/compare.h"
+#include "tests/cuda/device.h"
+
+namespace kdabench {
+namespace {
+
+struct Case {
+  const char* name;
+  DeltaShape shape;
+};
+
+std::vector<Case> ugly_cases() {
+  std::vector<Case> cases;
+  const auto add = [&](const char* name, auto&& change) {
+    DeltaShape shape{.batch = 2, .heads = 3};
+    change(shape);
+    cases.push_back({name, shape});
+  };
+  add("no decay", [](DeltaShape& s) { s.gate = GateKind::kZero; });
+  add("no decay, beta near 1", [](DeltaShape& s) { s.gate = GateKind::kZero, s.beta = BetaKind::kNearOne; });
+  add("no decay, beta near 1, one key", [](DeltaShape& s) {
+    s.gate = GateKind::kZero, s.beta = BetaKind::kNearOne, s.duplicated_keys = true;
+  });
+  add("weak decay, one key", [](DeltaShape& s) { s.gate = GateKind::kWeak, s.duplicated_keys = true; });
+  add("weak decay, beta near 0 or 1", [](DeltaShape& s) { s.gate = GateKind::kWeak, s.beta = BetaKind::kMixed; });
+  add("mild decay, strided rows", [](DeltaShape& s) { s.padding = 8; });
+  add("mild decay, beta near 0, fresh", [](DeltaShape& s) { s.beta = BetaKind::kNearZero, s.fresh = true; });
+  add("strong decay", [](DeltaShape& s) { s.gate = GateKind::kStrong; });
+  add("unbounded decay", [](DeltaShape& s) { s.gate = GateKind::kUnbounded; });
+  add("unbounded decay, beta near 1, one key", [](DeltaShape& s) {
+    s.gate = GateKind::kUnbounded, s.beta = BetaKind::kNearOne, s.duplicated_keys = true;
+  });
+  add("bounded gate", [](DeltaShape& s) { s.lower_bound = -5; });
+  return cases;
+}
+
+struct Bounds {
+  double out, state;
+};
+constexpr Bounds kDecode = {bounds::kDeltaDecodeOut, bounds::kDeltaDecodeState};
+Bounds prefill_bounds(const DeltaShape& s) {
+  if (s.duplicated_keys) return {bounds::kDeltaOneKey, bounds::kDeltaOneKey};
+  return {bounds::kDeltaPrefillOut, bounds::kDeltaPrefillState};
+}
+
+template <class Want>
+void expect_close(const DeltaProblem<Gpu>& got, const DeltaProblem<Want>& want, const Bounds& bound) {
+  const DeltaShape& s = want.shape;
+  const int64_t channels = 2 * s.heads * s.key_dim + s.heads * s.value_dim;
+  const Axes out{"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, "bh"};
+  const Axes state{"bhvk", {s.batch, s.heads, s.value_dim, s.key_dim}, "bh"};
+  const Axes conv{"bcw", {s.batch, channels, s.conv_width - 1}, "b"};
+  EXPECT_TRUE(close("out", got.out, want.out, out, bound.out, want.seed));
+  EXPECT_TRUE(close("state", got.state, want.state, state, bound.state, want.seed));
+  EXPECT_TRUE(close("conv_state", got.conv_state, want.conv_state, conv, 0, want.seed));
+}
+
+// The problem in pieces of so many tokens; what is left over is the last piece.
+DeltaProblem<Gpu> run_in_pieces(const DeltaProblem<Gpu>& problem, const std::vector<int64_t>& pieces) {
+  Mirror mirror(problem);
+  const auto whole = mirror.args();
+  const int64_t T = whole.qkv.size[1];
+  for (int64_t t = 0, i = 0; t < T; ++i) {
+    const int64_t n = i < int64_t(pieces.size()) ? std::min(pieces[i], T - t) : T - t;
+    auto part = whole;
+    part.qkv = whole.qkv.slice(1, t, n), part.gate = whole.gate.slice(1, t, n);
+    part.beta = whole.beta.slice(1, t, n), part.out_gate = whole.out_gate.slice(1, t, n);
+    part.out = whole.out.slice(1, t, n);
+    run_cuda([&](Arena& scratch, cudaStream_t stream) { delta_rule_cuda(part, scratch, stream); });
+    t += n;
+  }
+  return mirror.download();
+}
+DeltaProblem<Gpu> run_whole(const DeltaProblem<Gpu>& problem) { return run_in_pieces(problem, {}); }
+
+void expect_truth(const DeltaShape& shape, uint64_t seed) {
+  SCOPED_TRACE(testing::Message() << "B = " << shape.batch << ", T = " << shape.tokens << ", H = " << shape.heads
+                                  << ", K = " << shape.key_dim << ", G = " << shape.gates());
+  auto want = delta_problem(shape, seed);
+  const auto got = run_whole(want.as<Gpu>());
+  delta_rule_cpu(want.args());
+  expect_close(got, want, shape.tokens == 1 ? kDecode : prefill_bounds(shape));
+}
+
+TEST(KdaCuda, MatchesTheTruth) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  const uint64_t seed = fresh_seed();
+  for (Case c : ugly_cases())
+    for (const int dim : {64, 128})
+      for (const int gates : {dim, 1})
+        for (const int64_t tokens : {1, 2, 15, 16, 17, 63, 64, 65, 130, 257}) {
+          SCOPED_TRACE(c.name);
+          c.shape.tokens = tokens, c.shape.key_dim = c.shape.value_dim = dim, c.shape.gate_dim = gates;
+          expect_truth(c.shape, seed);
+        }
+}
+
+// Few, several and many states take different grids, in decode and in prefill.
+TEST(KdaCuda, AnyNumberOfSequencesAndHeads) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  const uint64_t seed = fresh_seed();
+  for (const int gates : {128, 1})
+    for (const auto& [B, H] : {std::pair{1, 1}, {33, 1}, {33, 3}, {1, 32}, {10, 32}, {33, 32}})
+      for (const int64_t tokens : {1, 2, 70})
+        expect_truth({.batch = B, .tokens = tokens, .heads = H, .key_dim = 128, .value_dim = 128, .gate_dim = gates},
+                     seed);
+}
+
+TEST(KdaCuda, AThousandTokens) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  const uint64_t seed = fresh_seed();
+  for (const GateKind gate : {GateKind::kZero, GateKind::kWeak, GateKind::kMild, GateKind::kUnbounded})
+    for (const bool one_key : {false, true})
+      expect_truth({.tokens = 1000, .heads = 5, .key_dim = 128, .value_dim = 128, .gate = gate,
+                    .beta = BetaKind::kMixed, .duplicated_keys = one_key},
+                   seed);
+}
+
+TEST(KdaCuda, PiecesOfASequenceGiveTheWhole) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int gates : {128, 1}) {
+    auto want = delta_problem({.batch = 2, .tokens = 130, .heads = 3, .key_dim = 128, .value_dim = 128,
+                               .gate_dim = gates, .gate = GateKind::kWeak},
+                              fresh_seed());
+    const auto bf16 = want.as<Gpu>();
+    delta_rule_cpu(want.args());
+    for (const std::vector<int64_t>& pieces :
+         {std::vector<int64_t>{64}, {1}, {2}, {63, 1}, {129}, {17, 1, 1, 2, 3, 80}}) {
+      SCOPED_TRACE(testing::Message() << "the first piece has " << pieces[0] << " tokens");
+      expect_close(run_in_pieces(bf16, pieces), want, prefill_bounds(want.shape));
+    }
+    // Token by token, as in decoding: the state is never rounded.
+    expect_close(run_in_pieces(bf16, std::vector<int64_t>(130, 1)), want,
+                 {bounds::kDeltaDecodeOut, bounds::kDeltaDecodeState});
+  }
+}
+
+TEST(KdaCuda, EqualGatesAreOneGate) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int64_t tokens : {1, 65, 200}) {
+    DeltaShape shape{.batch = 2, .tokens = tokens, .heads = 3, .key_dim = 128, .value_dim = 128, .gate_dim = 1,
+                     .gate = GateKind::kUnbounded};
+    const auto one = delta_problem<Gpu>(shape, fresh_seed());
+    auto equal = one;
+    equal.shape.gate_dim = 128;
+    const auto repeat = [](auto& values) {
+      auto repeated = values;
+      repeated.clear();
+      for (const auto x : values) repeated.insert(repeated.end(), 128, x);
+      values = repeated;
+    };
+    repeat(equal.gate), repeat(equal.dt_bias);
+    expect_close(run_whole(equal), run_whole(one), tokens == 1 ? kDecode : prefill_bounds(shape));
+  }
+}
+
+// What the engine does in decoding; also, nothing depends on the order in which blocks run.
+TEST(KdaCuda, AGraphGivesTheSameBits) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int64_t tokens : {1, 150}) {
+    const auto problem = delta_problem<Gpu>(
+        {.batch = 3, .tokens = tokens, .heads = 4, .key_dim = 128, .value_dim = 128}, fresh_seed());
+    const auto want = run_whole(problem);
+    Mirror mirror(problem);
+    run_cuda([&](Arena& scratch, cudaStream_t stream) {
+      if (scratch.measuring()) return delta_rule_cuda(mirror.args(), scratch, stream);
+      cudaGraph_t graph;
+      cudaGraphExec_t executable;
+      check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "begin a capture");
+      delta_rule_cuda(mirror.args(), scratch, stream);
+      check(cudaStreamEndCapture(stream, &graph), "end a capture");
+      check(cudaGraphInstantiate(&executable, graph), "instantiate a graph");
+      check(cudaGraphLaunch(executable, stream), "launch a graph");
+      check(cudaStreamSynchronize(stream), "run a graph");
+      cudaGraphExecDestroy(executable);
+      cudaGraphDestroy(graph);
+    });
+    const auto got = mirror.download();
+    const auto same = [](auto a, auto b) { return a.bits == b.bits; };
+    EXPECT_EQ(got.state, want.state) << "T = " << tokens;
+    EXPECT_TRUE(std::equal(got.out.begin(), got.out.end(), want.out.begin(), same)) << "T = " << tokens;
+    EXPECT_TRUE(std::equal(got.conv_state.begin(), got.conv_state.end(), want.conv_state.begin(), same));
+  }
+}
+
+TEST(KdaCuda, SaysWhatIsNotSupported) {
+  const auto reason = [](const DeltaShape& shape) {
+    auto problem = delta_problem<Gpu>(shape, 1);
+    return delta_rule_cuda_unsupported(problem.args());
+  };
+  EXPECT_EQ(reason({}), "");
+  EXPECT_NE(reason({.key_dim = 96, .value_dim = 96}).find("{64, 128}"), std::string::npos);
+  EXPECT_NE(reason({.key_dim = 64, .value_dim = 128}), "");
+  EXPECT_NE(reason({.gate_dim = 2}), "");
+  EXPECT_NE(reason({.conv_width = 3}).find("width 3"), std::string::npos);
+  EXPECT_NE(reason({.padding = 1}).find("8 bytes"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace kdabench
