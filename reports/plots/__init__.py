@@ -1,0 +1,1 @@
+"""Figures from kdabench reports: python3 -m reports.plots REPORT.json... --out DIR."""

@@ -1,0 +1,112 @@
+"""Reads reports and picks the cells a figure needs. Nothing here draws."""
+from __future__ import annotations
+
+import json
+import pathlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+MODELS = ["mla", "gdn-h", "kimi-linear"]  # in the order of the paper's tables
+
+
+class NotDrawable(Exception):
+    """A figure cannot be drawn from these reports; the text says what is missing, in one sentence."""
+
+
+@dataclass
+class Reports:
+    """The cells of all reports, joined by id: of two cells with one id, the later report's counts."""
+
+    cells: list[dict] = field(default_factory=list)
+    device: str = ""
+    command: str = ""
+
+    def decode(self, protocol: str) -> list[dict]:
+        return [c for c in self.cells if c["suite"] == "decode" and c["axes"]["protocol"] == protocol]
+
+
+def load(paths: list[str]) -> Reports:
+    by_id: dict[str, dict] = {}
+    devices, commands = [], []
+    for path in paths:
+        try:
+            report = json.loads(pathlib.Path(path).read_text())
+        except OSError as error:
+            raise SystemExit(f"{path}: wanted a report, found {error.strerror}; check the path")
+        except ValueError as error:
+            raise SystemExit(f"{path}: wanted JSON, found {error}; run kdabench validate")
+        if not isinstance(report, dict) or report.get("schema") != "kdabench/report":
+            raise SystemExit(f"{path}: wanted schema kdabench/report, found another; give a kdabench report")
+        if str(report.get("schema_version", "")).split(".")[0] != "1":
+            raise SystemExit(f"{path}: wanted schema_version 1.x, found {report.get('schema_version')}; "
+                             "use the kdabench that wrote it")
+        try:
+            for cell in report["cells"]:
+                by_id[cell["id"]] = cell
+            counts = Counter(device["name"] for device in report["devices"]) or {report["machine"]["cpu"]: 1}
+            devices += [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+            commands.append(report["meta"]["command"])
+        except (KeyError, TypeError) as error:
+            raise SystemExit(f"{path}: wanted a whole report, found no {error}; run kdabench validate")
+    return Reports(list(by_id.values()), " + ".join(dict.fromkeys(devices)),
+                   "; ".join(dict.fromkeys(commands)))
+
+
+def paper() -> dict:
+    return json.loads(pathlib.Path(__file__).with_name("paper_points.json").read_text())
+
+
+def number(value) -> float | None:
+    """Integers beyond 2^53 are strings of digits in a report."""
+    return None if value is None else float(value)
+
+
+def timed(cell: dict) -> bool:
+    return cell["status"] == "ok" and "timing" in cell
+
+
+def tpot_ms(cell: dict) -> float | None:
+    return cell["timing"]["tpot_ns"] / 1e6 if timed(cell) else None
+
+
+def fraction_of_floor(cell: dict) -> float | None:
+    return cell["floor"]["fraction"] if timed(cell) and "floor" in cell else None
+
+
+def cache_bytes_per_sequence(cell: dict) -> float | None:
+    if "memory" not in cell:
+        return None
+    memory, context = cell["memory"], cell["axes"]["context"]
+    return number(memory["cache_bytes_per_token"]) * context + number(memory["state_bytes_per_sequence"])
+
+
+def one_setting(cells: list[dict], what: str, budgets_alike: bool = False) -> list[dict]:
+    """The cells of the setting with the most cells: no line mixes configs, dtypes, devices or budgets."""
+    groups: dict[tuple, list[dict]] = {}
+    for cell in cells:
+        axes = cell["axes"]
+        budget = None if budgets_alike else axes["cache_budget_bytes"]
+        groups.setdefault((axes["config"], axes["device"], axes["dtype"], budget), []).append(cell)
+    if not groups:
+        raise NotDrawable(f"{what}: the reports have no such cells")
+    chosen = max(groups.values(), key=len)
+    if len(groups) > 1:
+        axes = chosen[0]["axes"]
+        print(f"{what}: {len(groups)} settings in the reports; drawing {axes['config']} {axes['device']} "
+              f"{axes['dtype']}, which has the most cells")
+    return chosen
+
+
+def by_model(cells: list[dict], value) -> dict[str, dict[int, float]]:
+    """Model -> context -> value, in the paper's order; what has no value is left out."""
+    found: dict[str, dict[int, float]] = {}
+    for cell in sorted(cells, key=lambda c: c["axes"]["context"]):
+        y = value(cell)
+        if y is not None:
+            found.setdefault(cell["axes"]["model"], {})[cell["axes"]["context"]] = y
+    order = MODELS + sorted(set(found) - set(MODELS))
+    return {model: found[model] for model in order if model in found}
+
+
+def without_time(cells: list[dict]) -> list[tuple[str, int, str]]:
+    return sorted((c["axes"]["model"], c["axes"]["context"], c["status"]) for c in cells if not timed(c))
