@@ -1,1 +1,16 @@
-int main() { return 0; }
+// The only file that names concrete parts: who can be measured, and which suites measure.
+
+#include "baselines/gdn_h.h"
+#include "baselines/mla.h"
+#include "harness/cli.h"
+#include "suites/decode.h"
+#include "suites/memory.h"
+
+int main(int argc, char** argv) {
+  kdabench::Parts parts;
+  parts.registry.add(kdabench::kimi_linear_architecture());
+  parts.registry.add(kdabench::mla_architecture());
+  parts.registry.add(kdabench::gdn_h_architecture());
+  parts.suites = {kdabench::suites::decode_suite(), kdabench::suites::memory_suite()};
+  return kdabench::run_command_line(argc, argv, parts);
+}

@@ -40,7 +40,7 @@ std::vector<int32_t> seeded_ids(uint64_t seed, const std::string& name, int64_t 
 
 bool prefill_agrees_with_decode(Bench& bench, Session& session, reports::Cell& cell) {
   const NvtxRange range("check");
-  const auto& [model, context, batch] = std::tie(cell.axes.model, cell.axes.context, cell.axes.batch);
+  const int64_t context = cell.axes.context, batch = cell.axes.batch;
   const std::vector<int32_t> ids =
       seeded_ids(bench.plan.seed, "agreement", batch, kCheckTokens, bench.plan.config.vocab_size);
 
@@ -64,7 +64,7 @@ bool prefill_agrees_with_decode(Bench& bench, Session& session, reports::Cell& c
     end(cell, "incorrect", fmt::format("Prefill gave {} logits and decode {}.", at_once.size(), one_by_one.size()));
     return false;
   }
-  const double bound = bench.plan.precision == Precision::kBf16 ? kPrefillVsDecodeBf16 : kPrefillVsDecodeFp32;
+  const double bound = bench.plan.precision == Precision::kBf16 ? bounds::kPrefillVsDecodeBf16 : bounds::kPrefillVsDecodeFp32;
   const RowError worst = worst_row(at_once, one_by_one, batch);
   if (!std::isfinite(worst.value)) {
     end(cell, "incorrect", fmt::format("Logits of row {} are zero, infinite or not a number.", worst.row));

@@ -68,7 +68,7 @@ void record_gpu(const std::optional<GpuReading>& before, const std::optional<Gpu
     state.sm_clock_hz_min = clock.front();
     state.sm_clock_hz_median = clock[clock.size() / 2];
     state.sm_clock_hz_max = clock.back();
-    if (clock.front() < kSteadyClock * clock[clock.size() / 2])
+    if (clock.front() < bounds::kSteadyClock * clock[clock.size() / 2])
       reasons.push_back({"clock_unsteady", fmt::format("The SM clock fell from {:.0f} to {:.0f} MHz during the timed "
                                                        "steps; run again on a cooler or less loaded GPU.",
                                                        clock[clock.size() / 2] * 1e-6, clock.front() * 1e-6)});
@@ -76,7 +76,7 @@ void record_gpu(const std::optional<GpuReading>& before, const std::optional<Gpu
     state.reason = "no SM clock: device timers gave none";
   }
   const auto throttled = [&](const std::optional<double>& ns, const char* code, const char* what) {
-    if (!ns || samples.wall_ns <= 0 || *ns <= kThrottledShare * samples.wall_ns) return;
+    if (!ns || samples.wall_ns <= 0 || *ns <= bounds::kThrottledShare * samples.wall_ns) return;
     reasons.push_back({code, fmt::format("The GPU was throttled for {} during {:.0f} % of the timed loop.", what,
                                          std::min(100.0, 100 * *ns / samples.wall_ns))});
   };

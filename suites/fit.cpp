@@ -50,8 +50,9 @@ Fit fit(const Point& point, const Predict& predict, const DeviceMemoryState& mem
     result.bytes = predict(result.batch == 0 ? 1 : result.batch);
     result.fits = result.batch > 0;
     result.reason = result.fits
-        ? fmt::format("Caches, states and workspace of {} sequences take {} of {}, the device less weights and reserve.",
-                      result.batch, gb(result.bytes.total()), gb(result.available))
+        ? fmt::format("Caches, states and workspace of {} sequences take {} of {}, the device less weights and "
+                      "reserve{}.", result.batch, gb(result.bytes.total()), gb(result.available),
+                      result.batch == kMostSequences ? "; more are never asked for" : "")
         : too_large("A session of", 1, result.bytes, result.available);
     return result;
   }

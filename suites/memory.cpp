@@ -52,7 +52,7 @@ void record_memory(const Bench& bench, const SessionOptions& options, const Sess
 
   const int64_t wanted = cache_bytes(bench.plan.config, bench.peer.layout, number_bytes(bench.plan.precision),
                                      options.batch, options.capacity);
-  const double slack = kAllocationSlack * static_cast<double>(wanted) + kAllocationSlackBytes;
+  const double slack = bounds::kAllocationSlack * static_cast<double>(wanted) + bounds::kAllocationSlackBytes;
   const double off = static_cast<double>(memory.cache_bytes_allocated - wanted);
   if (std::abs(off) > slack)
     cell.validity.reasons.push_back(

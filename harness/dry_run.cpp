@@ -1,0 +1,70 @@
+#include "harness/dry_run.h"
+
+#include <fmt/format.h>
+
+#include "harness/parse.h"
+#include "reports/table.h"
+
+namespace kdabench {
+namespace {
+
+// An H200: what nvidia-smi calls 143771 MiB, the read bandwidth a stream reaches, and dense bf16 tensor cores.
+constexpr int64_t kAssumedMemory = int64_t{143771} << 20;
+constexpr double kAssumedBandwidth = 4.3e12;
+constexpr double kAssumedFlops = 800e12;
+// A desktop CPU, for the CPU's own dry run.
+constexpr double kAssumedCpuBandwidth = 40e9;
+constexpr double kAssumedCpuFlops = 100e9;
+
+double gb(int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
+
+}  // namespace
+
+int print_dry_run(const RunOptions& options, const std::vector<const suites::Suite*>& wanted,
+                  const suites::Plan& plan) {
+  const bool cuda = plan.device == DeviceKind::kCuda;
+  suites::DeviceFacts device{{kAssumedMemory, kAssumedMemory}, kAssumedBandwidth, kAssumedFlops};
+  std::string memory_source = "assumed";
+  if (!cuda) device = {device_memory(plan.device), kAssumedCpuBandwidth, kAssumedCpuFlops};
+  if (!cuda) memory_source = "free now";
+  if (cuda && cuda_available()) {
+    device.memory = device_memory(plan.device);
+    memory_source = "free now";
+  }
+  if (!options.device_memory.empty()) {
+    device.memory.total_bytes = device.memory.free_bytes = parse_bytes("device-memory", options.device_memory);
+    memory_source = "given";
+  }
+  if (!options.device_bandwidth.empty())
+    device.read_bytes_per_s = parse_bandwidth("device-bandwidth", options.device_bandwidth);
+
+  fmt::print("config {}, device {}, {}, {} timed steps, fill {}\n", plan.config.name, device_name(plan.device),
+             precision_name(plan.precision), plan.steps, plan.fill);
+  fmt::print("device memory {:.2f} GB ({}); floors at {:.4g} TB/s and {:.4g} TFLOP/s ({})\n\n",
+             gb(device.memory.free_bytes), memory_source, device.read_bytes_per_s * 1e-12,
+             device.gemm_flops_per_s * 1e-12, "assumed; a run measures them");
+
+  size_t name_width = 5;
+  for (const suites::Peer& peer : plan.peers) name_width = std::max(name_width, peer.name.size());
+  constexpr const char* kRow = "{:<7} {:<{}} {:>7} {:>6} {:<11} {:>10} {:>10} {:>9} {:>9} {:>9}  {:<4} {:>9}\n";
+  fmt::print(kRow, "suite", "model", name_width, "context", "batch", "protocol", "weights GB", "cache GB", "state GB",
+             "work GB", "total GB", "fits", "floor ms");
+  std::vector<std::string> refusals;
+  for (const suites::Forecast& row : suites::forecast(wanted, plan, device)) {
+    const reports::Axes& axes = row.task.cell.axes;
+    const SessionBytes& bytes = row.fit.bytes;
+    fmt::print(kRow, row.task.suite->name, axes.model, name_width, reports::readable_tokens(axes.context),
+               row.task.point.same_memory() && !row.fit.fits ? "-" : std::to_string(axes.batch), axes.protocol,
+               fmt::format("{:.4f}", gb(row.weight_bytes)), fmt::format("{:.4f}", gb(bytes.cache)),
+               fmt::format("{:.4f}", gb(bytes.state)), fmt::format("{:.4f}", gb(bytes.workspace)),
+               fmt::format("{:.4f}", gb(row.weight_bytes + bytes.total())), row.fit.fits ? "yes" : "no",
+               row.task.suite->needs_ceilings ? fmt::format("{:.4g}", row.floor_ns * 1e-6) : "-");
+    if (!row.fit.fits) refusals.push_back(row.task.cell.id + ": " + row.fit.reason);
+  }
+  if (!refusals.empty()) fmt::print("\nThese will be recorded as oom:\n");
+  for (const std::string& line : refusals) fmt::print("  {}\n", line);
+  fmt::print("\nGB are 1e9 bytes. The floor counts experts as expected under uniform routing.\n");
+  return 0;
+}
+
+}  // namespace kdabench

@@ -1,0 +1,99 @@
+#pragma once
+// What a user may say about a run, as text. One list of fields drives the flags, --help, the keys of a plan file and
+// meta.options of the report. Text becomes values in resolve().
+//
+// A visitor is called as visit("flag", member, "group of --help", "one line").
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/engine/registry.h"
+#include "suites/plan.h"
+#include "suites/suite.h"
+
+namespace kdabench {
+
+// Choices on which the public code bases disagree; empty text leaves the config's value.
+struct ModelFlags {
+  std::string rope_theta, kv_norm_eps, gate_lower_bound;
+  bool hf_router = false;
+
+  template <class V> void fields(V&& v) {
+    constexpr const char* kGroup = "Model";
+    v("rope-theta", rope_theta, kGroup, "rotary base of MLA; 0 is NoPE");
+    v("kv-norm-eps", kv_norm_eps, kGroup, "epsilon of the latent's norm; HF 1e-6, vLLM 1e-5");
+    v("hf-router", hf_router, kGroup, "router weights with the correction bias, as in the first HF code");
+    v("gate-lower-bound", gate_lower_bound, kGroup, "lower bound of the forget gate's logarithm; 0 is unbounded");
+  }
+};
+
+// The axes that a plan file may list several times, under "sweeps".
+struct SweepFlags {
+  std::string context = "256,1K,4K", batch = "1", protocol = "same-batch", cache_budget;
+
+  template <class V> void fields(V&& v) {
+    constexpr const char* kGroup = "What to measure";
+    v("context", context, kGroup, "tokens cached before the first timed step; 4K is 4096, 1M is 2^20");
+    v("batch", batch, kGroup, "sequences decoded together (same-batch)");
+    v("protocol", protocol, kGroup, "same-batch, same-memory: the largest batch that fits, or both");
+    v("cache-budget", cache_budget, kGroup,
+      "same-memory: bytes for caches and states, e.g. 56GiB; default: what the GPU has left");
+  }
+};
+
+struct RunOptions {
+  std::vector<std::string> suites;            // positional
+  std::string models = "kimi-linear,mla,gdn-h", config = "tiny", device = "cpu", dtype, hybrid_ratio;
+  SweepFlags sweep;
+  std::string steps = "32", warmup = "8", fill = "random", seed = "1", timeout = "0";
+  ModelFlags model;
+  std::string out, plan, progress = "auto", device_memory, device_bandwidth;
+  bool resume = false, force = false, dry_run = false;
+  std::vector<SweepFlags> sweeps;             // from a plan file; empty: `sweep` alone
+
+  template <class V> void fields(V&& v) {
+    constexpr const char* kWhat = "What to measure";
+    v("models", models, kWhat, "architectures, see `kdabench models`");
+    v("config", config, kWhat, "preset, or a folder with config.json");
+    v("device", device, kWhat, "cpu or cuda");
+    v("dtype", dtype, kWhat, "fp32, fp64 or bf16; default: fp32 on the CPU, bf16 on CUDA");
+    v("hybrid-ratio", hybrid_ratio, kWhat, "linear layers to each full-attention layer, e.g. 3:1 or 1:1,7:1");
+    sweep.fields(v);
+    constexpr const char* kHow = "How";
+    v("steps", steps, kHow, "timed decode steps");
+    v("warmup", warmup, kHow, "decode steps before the clock; they end at the context asked for");
+    v("fill", fill, kHow, "how the cache is filled: random (seeded) or prefill (real)");
+    v("seed", seed, kHow, "seed of weights and inputs");
+    v("timeout", timeout, kHow, "seconds for one cell, checked between its phases; 0 is no limit");
+    model.fields(v);
+    constexpr const char* kOutput = "Output and control";
+    v("out", out, kOutput, "report to write; without it only the table is printed");
+    v("resume", resume, kOutput, "keep the finished cells of an interrupted run with this --out");
+    v("force", force, kOutput, "replace an existing report");
+    v("dry-run", dry_run, kOutput, "print cells, bytes and floors; needs no GPU and builds nothing");
+    v("plan", plan, kOutput, "JSON file whose keys are these flags; flags given as well win");
+    v("progress", progress, kOutput, "auto, plain or none");
+    v("device-memory", device_memory, kOutput, "memory that --dry-run assumes, e.g. 141GB");
+    v("device-bandwidth", device_bandwidth, kOutput, "read bandwidth that --dry-run assumes, e.g. 4.3TB/s");
+  }
+};
+
+// Sets what `given` (flags on the command line) does not, from a plan file. Keys are flag names; values text, numbers,
+// booleans or lists. Besides: "suites", "sweeps" (a list of objects with axes) and "about" (free text).
+void apply_plan(const std::string& path, const std::set<std::string>& given, RunOptions& options);
+
+// Flag names and values as text, defaults included: meta.options.
+std::map<std::string, std::string> as_text(RunOptions& options);
+
+// A config with its flags applied; its name then says so, e.g. tiny+rope, because it is another model.
+ModelConfig configured(const std::string& name_or_path, const ModelFlags& flags);
+
+// One peer for each model, and for each hybrid ratio that changes its layers: kimi-linear, kimi-linear@7:1.
+std::vector<suites::Peer> peers(const Registry& registry, const ModelConfig& config,
+                                const std::vector<std::string>& models, const std::vector<std::string>& ratios);
+
+suites::Plan resolve(const RunOptions& options, const Registry& registry);
+
+}  // namespace kdabench
