@@ -31,22 +31,25 @@ have_nvcc() { command -v nvcc >/dev/null; }
 have_gpu() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | grep -q '^9\.0'; }
 gpu_memory_mib() { nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits | head -1; }
 
-# The first Python that can draw: python3 on PATH need not be the one that matplotlib was installed for.
-plot_python() {
+# python_with MODULE...: the first Python that has them all. python3 on PATH need not be the one that the distribution's
+# packages belong to.
+python_with() {
   local python
   for python in "${KDABENCH_PYTHON:-}" "$root/.venv/bin/python3" python3 /usr/bin/python3; do
-    if [[ -n $python ]] && "$python" -c 'import matplotlib' 2>/dev/null; then
+    if [[ -n $python ]] && "$python" -c "import $(IFS=,; echo "$*")" 2>/dev/null; then
       command -v "$python"
       return
     fi
   done
   return 1
 }
+plot_python() { python_with matplotlib; }
+# Tests draw figures and hold the schema to jsonschema; they skip what their Python lacks.
+test_python() { python_with matplotlib jsonschema || python_with jsonschema || python_with matplotlib; }
 
-# configure PRESET: tests that need Python run with the one that can draw, where there is one.
-configure() {
+configure() { # PRESET
   local python
-  if python=$(plot_python); then
+  if python=$(test_python); then
     cmake --preset "$1" -DPython3_EXECUTABLE="$python"
   else
     cmake --preset "$1"

@@ -2,15 +2,15 @@
 # Installs what is missing to build, test and draw, and only that. Asks each part whether it works, not the package
 # manager whether it is installed: on a machine that has everything, from wherever, it needs no network and no root.
 #
-# usage: scripts/setup.sh [build] [test] [bench] [plots]     nothing named: all of them
+# usage: scripts/setup.sh [build] [test] [bench] [plots] [schema]     nothing named: all of them
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 purposes=("$@")
-((${#purposes[@]})) || purposes=(build test bench plots)
+((${#purposes[@]})) || purposes=(build test bench plots schema)
 wanted() { [[ " ${purposes[*]} " == *" $1 "* ]]; }
 for purpose in "${purposes[@]}"; do
-  [[ $purpose =~ ^(build|test|bench|plots)$ ]] || fail "unknown purpose '$purpose'; known: build test bench plots."
+  [[ $purpose =~ ^(build|test|bench|plots|schema)$ ]] || fail "unknown purpose '$purpose'; known: build test bench plots schema."
 done
 
 updated=
@@ -23,7 +23,7 @@ install() {
   fi
   say "installing $*"
   if [[ -z $updated ]]; then
-    "${as_root[@]}" apt-get update -q || fail "missing: $*. apt-get reaches no package source from here."
+    "${as_root[@]}" apt-get update -q -o Acquire::Retries=0 -o Acquire::http::Timeout=20 || fail "missing: $*. apt-get reaches no package source from here."
     updated=yes
   fi
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" ||
@@ -91,6 +91,11 @@ if wanted plots && ! plot_python >/dev/null; then
   (install python3-matplotlib) || true
   plot_python >/dev/null || { python3 -m venv .venv && .venv/bin/python3 -m pip install -q matplotlib; } ||
     { rm -rf .venv; fail "matplotlib is missing and could not be installed; set KDABENCH_PYTHON to a Python that has it."; }
+fi
+
+# jsonschema: an independent judge of the report's schema. Without it one test is skipped, so it may fail, but quickly.
+if wanted schema && ! python_with jsonschema >/dev/null; then
+  (install python3-jsonschema) || echo "no jsonschema: the test of the report's schema will be skipped"
 fi
 
 say "ready: ${purposes[*]}"

@@ -7,7 +7,7 @@
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
-scripts/setup.sh build test bench plots
+scripts/setup.sh
 
 passed=0 failed=0 skipped=0
 # run_tests PRESET [CTEST ARGUMENTS]: runs them all, whatever fails, and adds up what ctest says of each.
