@@ -3,7 +3,6 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit
 jobs=$(nproc)
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # several test processes share the cores: waiting threads sleep
 
 say() { printf '\n== %s\n' "$*"; }
 fail() {

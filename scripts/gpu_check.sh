@@ -25,7 +25,7 @@ run_one() {
     "$(count FAILED)" "$(count SKIPPED)" $((SECONDS - start)) "$note"
 }
 # At most four at a time: they share one GPU, and each spends much of its time in its CPU reference.
-export OMP_NUM_THREADS=$(((jobs + 3) / 4))
+export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=$(((jobs + 3) / 4))
 at_most_four() { while (($(jobs -rp | wc -l) >= 4)); do wait -n || true; done; }
 
 run_all() {

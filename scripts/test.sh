@@ -9,6 +9,7 @@ source "$(dirname "$0")/common.sh"
 
 scripts/setup.sh
 
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # several test processes share the cores: waiting threads sleep
 passed=0 failed=0 skipped=0
 # run_tests PRESET [CTEST ARGUMENTS]: runs them all, whatever fails, and adds up what ctest says of each.
 run_tests() {
