@@ -131,12 +131,12 @@ Json parse(const std::string& text, const std::string& where) {
 std::string read_text(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored))
-    throw Error(fmt::format("{}: wanted a report, found no such file; check the path", path.string()));
+    throw Error(fmt::format("{}: wanted a JSON file, found no such file; check the path", path.string()));
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (!file || fs::is_directory(path, ignored) || !(text << file.rdbuf()))
     throw Error(fmt::format(
-        "{}: wanted a report, found a file that is empty or cannot be read; check the path", path.string()));
+        "{}: wanted a JSON file, found one that is empty or cannot be read; check the path", path.string()));
   return text.str();
 }
 

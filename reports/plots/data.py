@@ -77,7 +77,8 @@ def cache_bytes_per_sequence(cell: dict) -> float | None:
     if "memory" not in cell:
         return None
     memory, context = cell["memory"], cell["axes"]["context"]
-    return number(memory["cache_bytes_per_token"]) * context + number(memory["state_bytes_per_sequence"])
+    total = number(memory["cache_bytes_per_token"]) * context + number(memory["state_bytes_per_sequence"])
+    return total or None  # a cell that was skipped counted nothing
 
 
 def one_setting(cells: list[dict], what: str, budgets_alike: bool = False) -> list[dict]:

@@ -168,6 +168,8 @@ def cache_vs_context(reports: Reports):
     counted = [c for c in reports.cells if c["axes"]["context"] > 0 and "memory" in c]
     cells = data.one_setting(counted, what, budgets_alike=True)
     lines = data.by_model(cells, data.cache_bytes_per_sequence)
+    if not lines:
+        raise NotDrawable(f"{what}: no cell counts the bytes of a cache")
     figure, axes = style.new_axes(setting(reports, cells), "cache and state of one sequence", left=0.16)
     draw_lines(axes, lines)
     contexts = {c["axes"]["context"] for c in cells}
