@@ -263,7 +263,7 @@ void delta_recurrence_cpu(const DeltaRecurrence<T>& args) {
 template <class T>
 void delta_chunked_cpu(const DeltaRecurrence<T>& args) {
   const int64_t B = args.q.size[0], H = args.q.size[2];
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (args.q.size[1] * args.state.count() > kWorthThreads)
   for (int64_t b = 0; b < B; ++b)
     for (int64_t h = 0; h < H; ++h) chunked_head(args, b, h);
 }

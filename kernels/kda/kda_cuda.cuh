@@ -65,24 +65,51 @@ __device__ inline float transposed_sum(float* x, int lane) {
   }
 }
 
-// ---- the gate -------------------------------------------------------------------------------------------------------
-// Natural log of the decay. `rate` is exp(a_log). expf and log1pf: errors of a weak gate add up over a whole sequence.
+// ---- pointwise math -------------------------------------------------------------------------------------
+// Error 2^-22 (PTX manual); results below 2^-126 are 0.
+__device__ inline float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ inline float exp_of(float x) { return exp2_of(kLog2E * x); }
+
+// __fdividef: 2 ulp, and 0 for a divisor above 2^126, which is right here.
+__device__ inline float silu(float x) { return __fdividef(x, 1.f + exp_of(-x)); }
+
+// log(1 + e^x) = max(x, 0) + log(1 + e), e = e^-|x| <= 1, and log(1 + e) = 2 atanh(e / (2 + e)) as a series: the first
+// term left out is 1.4e-7 of the sum. Relative errors matter: those of a weak gate add up over a whole sequence.
+__device__ inline float softplus(float x) {
+  const float e = exp_of(-fabsf(x)), s = __fdividef(e, 2.f + e), s2 = s * s;
+  const float series =
+      1.f + s2 * (1.f / 3 + s2 * (1.f / 5 + s2 * (1.f / 7 + s2 * (1.f / 9 + s2 * (1.f / 11)))));
+  return fmaxf(x, 0.f) + 2.f * s * series;
+}
+
+// Natural log of the decay; `rate` is exp(a_log).
 __device__ inline float log_decay(float x, float rate, float lower_bound) {
-  const float g = lower_bound < 0 ? lower_bound / (1.f + expf(-rate * x)) : -rate * (x > 20.f ? x : log1pf(expf(x)));
+  const float g = lower_bound < 0 ? __fdividef(lower_bound, 1.f + exp_of(-rate * x)) : -rate * softplus(x);
   return fmaxf(g, kStrongestGate);
 }
 
 // ---- what the kernels of prefill hand on ----------------------------------------------------------------------------
-// One tile for every (b, h, chunk), chunks of a head in order. Gamma is the decay since the start of the chunk.
+// One tile for every (b, h, chunk), chunks of a head in order. Its layout is that of shared memory in kda_prefill_scan.cu,
+// so that a tile is one bulk copy: rows are padded by 16 bytes for ldmatrix to meet no bank twice. Gamma is the decay
+// since the start of the chunk.
+template <int K, int kValues = K>
+struct Tile {
+  static constexpr int kRow = K + 8, kSquare = kChunk + 8;
+  bf16 minus_w[kChunk][kRow];                // -M (Gamma k)
+  bf16 q[kChunk][kRow];                      // Gamma q / sqrt(K)
+  bf16 k[kChunk][kRow];                      // k decayed to the end of the chunk, rounded
+  bf16 k_low[kChunk][kRow];                  // what the rounding left
+  bf16 a[kChunk][kSquare];                   // decayed q k^T / sqrt(K); blocks of 16 above the diagonal are not written
+  float decay[K];                            // Gamma of the last token
+  alignas(16) bf16 u[kValues][kSquare];      // M v, transposed
+};
 struct Chunked {
-  View<Bf16, 3> minus_w;  // [tiles, C, K]  -M (Gamma k)
-  View<Bf16, 3> q;        // [tiles, C, K]  Gamma q / sqrt(K)
-  View<Bf16, 3> k;        // [tiles, C, K]  k decayed to the end of the chunk, rounded
-  View<Bf16, 3> k_low;    // [tiles, C, K]  what the rounding left
-  View<Bf16, 3> u;        // [tiles, V, C]  M v, transposed
-  View<Bf16, 3> a;        // [tiles, C, C]  decayed q k^T / sqrt(K); the 16 x 16 blocks above the diagonal are not written
-  View<float, 2> decay;   // [tiles, K]     Gamma of the last token
-  int chunks;             // of a sequence
+  unsigned char* tiles;  // Tile<K>[B, H, chunks]
+  int chunks;            // of a sequence
 };
 
 void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream);

@@ -50,7 +50,7 @@ struct Conv {
     float sum = 0;
 #pragma unroll
     for (int tap = 0; tap < kConvWidth; ++tap) sum += from_bits(weight_bits(n, tap)) * from_bits(input_bits(n, tap));
-    return device::silu(sum);
+    return silu(sum);
   }
   __device__ void store_shifted(bf16* state, int64_t channel) const {
     Bits<N> next[kConvWidth - 1];
@@ -96,8 +96,8 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
   const float norm_weight = to_float(a.norm_weight.data[first_row + (has_row ? lane : 0)]);
   if constexpr (kSplit > 1) cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
-  device::wait_for_previous();
   device::let_next_start();
+  device::wait_for_previous();
 
   float* const state = a.state.data + b * a.state.stride[0] + h * a.state.stride[1] + int64_t{first_row} * K + lane * N;
   Floats<N> rows[2][kBatch];
@@ -123,7 +123,7 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
 #pragma unroll
   for (int n = 0; n < N; ++n) {
     q[n] = q_conv.output(n), k[n] = k_conv.output(n);
-    d[n] = kScalarGate && n > 0 ? d[0] : expf(log_decay(from_bits(gate_bits.at[n]) + bias.at[n], rate, a.lower_bound));
+    d[n] = kScalarGate && n > 0 ? d[0] : exp_of(log_decay(from_bits(gate_bits.at[n]) + bias.at[n], rate, a.lower_bound));
     qq += q[n] * q[n], kk += k[n] * k[n], kq += k[n] * q[n];
   }
   qq = device::warp_sum(qq), kk = device::warp_sum(kk), kq = device::warp_sum(kq);
@@ -191,8 +191,8 @@ void launch_split(const DeltaRule<Gpu>& args, cudaStream_t stream) {
     device::launch(kernel, dim3(split * H, B), dim3(32 * kWarps), 0, stream, "kda_decode", args);
   };
   // Few heads: more blocks a head, so that every multiprocessor has some. Many: one, and no cluster to wait for.
-  if (states <= 2 * device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 4>, 4);
-  else if (states <= 4 * device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 2>, 2);
+  if (4 * states <= device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 4>, 4);
+  else if (states <= 2 * device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 2>, 2);
   else run(kda_decode_kernel<K, kScalarGate, 1>, 1);
 }
 

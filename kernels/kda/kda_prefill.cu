@@ -8,20 +8,17 @@ namespace {
 
 constexpr int kNormWarps = 8;
 
-// Gated RMSNorm, in place: a warp a (token, head).
+// Gated RMSNorm, in place: a warp a (token, head), blocks (token, head / 8, sequence).
 template <int V>
 __global__ void __launch_bounds__(32 * kNormWarps) kda_norm_kernel(const __grid_constant__ DeltaRule<Gpu> a) {
   constexpr int N = V / 32;
-  const int lane = threadIdx.x % 32;
-  const int64_t T = a.out.size[1], heads = a.heads;
-  const int64_t row = int64_t{blockIdx.x} * kNormWarps + threadIdx.x / 32;
-  const bool valid = row < a.out.size[0] * T * heads;
+  const int lane = threadIdx.x % 32, h = blockIdx.y * kNormWarps + threadIdx.x / 32, column = h * V + lane * N;
+  const int64_t t = blockIdx.x, b = blockIdx.z;
   const Bits<N> weight = load_bits<N>(device::as_bf16(a.norm_weight.data) + lane * N);
-  device::wait_for_previous();
   device::let_next_start();
-  if (!valid) return;
+  device::wait_for_previous();
+  if (h >= a.heads) return;
 
-  const int64_t h = row % heads, t = row / heads % T, b = row / heads / T, column = h * V + lane * N;
   bf16* const out = device::as_bf16(a.out.data) + b * a.out.stride[0] + t * a.out.stride[1] + column;
   const bf16* const gates =
       device::as_bf16(a.out_gate.data) + b * a.out_gate.stride[0] + t * a.out_gate.stride[1] + column;
@@ -33,16 +30,15 @@ __global__ void __launch_bounds__(32 * kNormWarps) kda_norm_kernel(const __grid_
   const float inverse = rsqrtf(device::warp_sum(sum) / V + a.norm_eps);
 #pragma unroll
   for (int n = 0; n < N; ++n)
-    o.at[n] = round_to_bits(from_bits(o.at[n]) * inverse * from_bits(weight.at[n]) *
-                            device::sigmoid(from_bits(gate.at[n])));
+    o.at[n] = round_to_bits(
+        __fdividef(from_bits(o.at[n]) * inverse * from_bits(weight.at[n]), 1.f + exp_of(-from_bits(gate.at[n]))));
   store_bits<N>(out, o);
 }
 
 template <int V>
 void launch_norm(const DeltaRule<Gpu>& args, cudaStream_t stream) {
-  const int64_t rows = args.out.size[0] * args.out.size[1] * args.heads;
-  device::launch(kda_norm_kernel<V>, dim3((rows + kNormWarps - 1) / kNormWarps), dim3(32 * kNormWarps), 0, stream,
-                 "kda_norm", args);
+  const dim3 grid(args.out.size[1], (args.heads + kNormWarps - 1) / kNormWarps, args.out.size[0]);
+  device::launch(kda_norm_kernel<V>, grid, dim3(32 * kNormWarps), 0, stream, "kda_norm", args);
 }
 
 // Every access of a warp to a row is 4 or 8 bytes a lane.
@@ -73,7 +69,7 @@ std::string delta_rule_cuda_unsupported(const DeltaRule<Gpu>& args) {
 }
 
 void delta_rule_cuda(const DeltaRule<Gpu>& args, Arena& scratch, cudaStream_t stream) {
-  const int64_t B = args.qkv.size[0], T = args.qkv.size[1], H = args.heads, K = args.key_dim, V = args.value_dim;
+  const int64_t B = args.qkv.size[0], T = args.qkv.size[1], H = args.heads, K = args.key_dim;
   const std::string reason = delta_rule_cuda_unsupported(args);
   require(reason.empty(), reason);
   if (B == 0 || T == 0 || H == 0) return;
@@ -85,14 +81,8 @@ void delta_rule_cuda(const DeltaRule<Gpu>& args, Arena& scratch, cudaStream_t st
   const ArenaScope scope(scratch);
   kda::Chunked tiles;
   tiles.chunks = static_cast<int>((T + kda::kChunk - 1) / kda::kChunk);
-  const int64_t count = B * H * tiles.chunks;
-  tiles.minus_w = scratch.take<Bf16>(count, kda::kChunk, K);
-  tiles.q = scratch.take<Bf16>(count, kda::kChunk, K);
-  tiles.k = scratch.take<Bf16>(count, kda::kChunk, K);
-  tiles.k_low = scratch.take<Bf16>(count, kda::kChunk, K);
-  tiles.u = scratch.take<Bf16>(count, V, kda::kChunk);
-  tiles.a = scratch.take<Bf16>(count, kda::kChunk, kda::kChunk);
-  tiles.decay = scratch.take<float>(count, K);
+  const int64_t tile_bytes = K == 128 ? sizeof(kda::Tile<128>) : sizeof(kda::Tile<64>);
+  tiles.tiles = scratch.take<unsigned char>(B * H * tiles.chunks, tile_bytes).data;
   if (scratch.measuring()) return;
   kda::launch_chunks(args, tiles, stream);
   kda::launch_scan(args, tiles, stream);

@@ -6,14 +6,17 @@
 //              S <- S diag(Gamma_C) + N k'      k' is k decayed to the end of the chunk
 //   Work     A warp owns 16 value rows: its part of S stays in fp32 accumulators for the whole sequence and, like N, is
 //            itself the left operand of the next product, rounded to bf16. Warps share the right operands in shared
-//            memory (two stages, cp.async) and nothing else.
+//            memory (two stages, bulk copies) and nothing else.
 //   Grid     (V / (16 kWarps), H, B) blocks of kWarps warps.
 //   Cost     (8 C V + 6 K V) flops on the tensor cores and about 1.2 KB read a token and head (K = V = 128); a sequence
 //            is serial: H V / (16 kWarps) blocks for B = 1.
 //   Uses     sm_90a, K = V = 128: USES_SCAN
-//   Limits   As kda_chunks.cu. Writes o before its norm, and the last inputs of the short convolution.
+//   Limits   As kda_prefill_chunks.cu. Writes o before its norm, and the last inputs of the short convolution.
 //   Checked  tests/cuda/test_kda_cuda.cpp, bounds in suites/bounds.h.
 
+#include <cstddef>
+
+#include "kernels/kda/kda_bulk_copy.cuh"
 #include "kernels/kda/kda_cuda.cuh"
 
 namespace kdabench::kda {
@@ -22,39 +25,14 @@ namespace {
 using device::mma_16x8x16;
 using device::pack_bf16;
 
-template <int K, int kWarps>
-struct Stage {
-  static constexpr int kRow = K + 8, kSquare = kChunk + 8, kValues = 16 * kWarps;
-  bf16 minus_w[kChunk][kRow];
-  bf16 q[kChunk][kRow];
-  bf16 k[kChunk][kRow], k_low[kChunk][kRow];
-  bf16 a[kChunk][kSquare];
-  bf16 u[kValues][kSquare];
-  float decay[K];
-};
-
-// Copies `rows` rows of `width` elements into rows kTo elements apart.
-template <int kWidth, int kTo, int kThreads>
-__device__ inline void copy_rows(bf16* to, const Bf16* from, int rows) {
-  constexpr int kPieces = kWidth / 8;
-  for (int i = threadIdx.x; i < rows * kPieces; i += kThreads) {
-    const int row = i / kPieces, piece = i % kPieces;
-    device::cp_async16(to + row * kTo + piece * 8, from + row * kWidth + piece * 8);
-  }
-}
-
-template <int K, int kWarps>
-__device__ inline void load_stage(Stage<K, kWarps>& s, const Chunked& tiles, int64_t tile, int first_value) {
-  using S = Stage<K, kWarps>;
-  constexpr int kThreads = 32 * kWarps, V = K;
-  copy_rows<K, S::kRow, kThreads>(&s.minus_w[0][0], tiles.minus_w.data + tile * kChunk * K, kChunk);
-  copy_rows<kChunk, S::kSquare, kThreads>(&s.u[0][0], tiles.u.data + (tile * V + first_value) * kChunk, S::kValues);
-  copy_rows<K, S::kRow, kThreads>(&s.q[0][0], tiles.q.data + tile * kChunk * K, kChunk);
-  copy_rows<kChunk, S::kSquare, kThreads>(&s.a[0][0], tiles.a.data + tile * kChunk * kChunk, kChunk);
-  copy_rows<K, S::kRow, kThreads>(&s.k[0][0], tiles.k.data + tile * kChunk * K, kChunk);
-  copy_rows<K, S::kRow, kThreads>(&s.k_low[0][0], tiles.k_low.data + tile * kChunk * K, kChunk);
-  if (threadIdx.x < K / 4)
-    device::cp_async16(&s.decay[threadIdx.x * 4], tiles.decay.data + tile * K + threadIdx.x * 4);
+// A stage holds the rows of u that the block needs, and the rest of the tile as it is.
+template <int K, int kValues>
+__device__ inline void load_stage(Tile<K, kValues>& stage, const Tile<K>& tile, int first_value, Barrier& loaded) {
+  constexpr uint32_t kBytes = sizeof stage, kBytesOfU = sizeof stage.u, kRest = kBytes - kBytesOfU;
+  static_assert(offsetof(Tile<K>, u) == kRest);
+  expect_bytes(loaded, kBytes);
+  bulk_copy(&stage, &tile, kRest, loaded);
+  bulk_copy(&stage.u, &tile.u[first_value], kBytesOfU, loaded);
 }
 
 // Two right operands (k = 16, n = 8 each, side by side in n) of a matrix stored as [n, k].
@@ -99,20 +77,25 @@ __device__ inline void update_conv_state(const DeltaRule<Gpu>& a, int64_t b, int
 
 template <int K, int kWarps>
 __global__ void __launch_bounds__(32 * kWarps, 1)
-    kda_scan_kernel(const __grid_constant__ DeltaRule<Gpu> a, const __grid_constant__ Chunked tiles) {
-  constexpr int V = K, kTiles = K / 8, kTokens = kChunk / 8;
+    kda_scan_kernel(const __grid_constant__ DeltaRule<Gpu> a, const __grid_constant__ Chunked chunked) {
+  using Stage = Tile<K, 16 * kWarps>;
+  constexpr int V = K, kTiles = K / 8, kTokens = kChunk / 8, kRow = Stage::kRow, kSquare = Stage::kSquare;
   extern __shared__ __align__(16) unsigned char shared_bytes[];
-  auto* const stages = reinterpret_cast<Stage<K, kWarps>*>(shared_bytes);
-  constexpr int kRow = Stage<K, kWarps>::kRow, kSquare = Stage<K, kWarps>::kSquare;
+  auto* const stages = reinterpret_cast<Stage*>(shared_bytes);
+  __shared__ Barrier loaded[2];
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, h = blockIdx.y;
   const int first_value = blockIdx.x * 16 * kWarps, value = warp * 16;  // of the block; of the warp inside it
-  const int64_t b = blockIdx.z, T = a.out.size[1], first_tile = (b * gridDim.y + h) * tiles.chunks;
-  device::wait_for_previous();
+  const int64_t b = blockIdx.z, T = a.out.size[1];
+  const auto* const tiles = reinterpret_cast<const Tile<K>*>(chunked.tiles) + (b * gridDim.y + h) * chunked.chunks;
   device::let_next_start();
+  device::wait_for_previous();
 
-  load_stage(stages[0], tiles, first_tile, first_value);
-  device::cp_async_commit();
+  if (threadIdx.x == 0) {
+    init_barrier(loaded[0]);
+    init_barrier(loaded[1]);
+    load_stage(stages[0], tiles[0], first_value, loaded[0]);
+  }
   update_conv_state<K>(a, b, h);
 
   // c[0..1] is (row g, channels 2 t..) of 8 channels, c[2..3] is row g + 8.
@@ -127,12 +110,12 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
       S[n][2 * rows] = pair.x, S[n][2 * rows + 1] = pair.y;
     }
 
-  for (int chunk = 0; chunk < tiles.chunks; ++chunk) {
-    const auto& s = stages[chunk % 2];
-    if (chunk + 1 < tiles.chunks) load_stage(stages[(chunk + 1) % 2], tiles, first_tile + chunk + 1, first_value);
-    device::cp_async_commit();
-    device::cp_async_wait<1>();
-    __syncthreads();
+  __syncthreads();  // the barriers are there
+  for (int chunk = 0; chunk < chunked.chunks; ++chunk) {
+    const Stage& s = stages[chunk % 2];
+    if (threadIdx.x == 0 && chunk + 1 < chunked.chunks)
+      load_stage(stages[(chunk + 1) % 2], tiles[chunk + 1], first_value, loaded[(chunk + 1) % 2]);
+    wait_for_phase(loaded[chunk % 2], chunk / 2 % 2);
 
     float written[kTokens][4], o[kTokens][4];
 #pragma unroll
@@ -200,7 +183,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
 template <int K, int kWarps>
 void run(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream) {
   const auto kernel = kda_scan_kernel<K, kWarps>;
-  const size_t bytes = 2 * sizeof(Stage<K, kWarps>);
+  const size_t bytes = 2 * sizeof(Tile<K, 16 * kWarps>);
   device::allow_shared(kernel, bytes, "kda_scan");
   device::launch(kernel, dim3(K / (16 * kWarps), args.heads, args.qkv.size[0]), dim3(32 * kWarps), bytes, stream,
                  "kda_scan", args, tiles);
@@ -209,10 +192,13 @@ void run(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream) 
 }  // namespace
 
 void launch_scan(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream) {
-  // A block of 8 warps shares what it loads among all values of a head; 4 warps spread few heads over more of the chip.
-  const bool few = args.qkv.size[0] * args.heads < device::multiprocessors();
+  // A block of 8 warps shares what it loads among all values of a head; fewer warps a block spread few heads over more
+  // multiprocessors.
+  const int64_t heads = args.qkv.size[0] * args.heads;
   if (args.key_dim == 64) run<64, 4>(args, tiles, stream);
-  else few ? run<128, 4>(args, tiles, stream) : run<128, 8>(args, tiles, stream);
+  else if (4 * heads <= device::multiprocessors()) run<128, 2>(args, tiles, stream);
+  else if (heads < device::multiprocessors()) run<128, 4>(args, tiles, stream);
+  else run<128, 8>(args, tiles, stream);
 }
 
 }  // namespace kdabench::kda
