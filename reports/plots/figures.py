@@ -21,8 +21,11 @@ def draw_lines(axes, lines: dict[str, dict[int, float]]) -> None:
                   linewidth=0.6 if thin else 1.3, markersize=2.2 if thin else 3.6, zorder=4 if thin else 3)
 
 
-def draw_paper(axes, points: dict, contexts: set[int], models) -> list[float]:
-    """The paper's points at the contexts that were measured: hollow markers, dashed."""
+def draw_paper(axes, points: dict, cells: list[dict], models) -> list[float]:
+    """The paper's points at the contexts that were measured on a GPU: hollow markers, dashed."""
+    contexts = {c["axes"]["context"] for c in cells if c["axes"]["device"] == "cuda"}
+    if len(contexts & set(data.paper()["contexts"])) < 2:
+        return []
     drawn = []
     for model in models:
         if model in points:
@@ -118,7 +121,7 @@ def tpot_vs_context(reports: Reports):
     cells, lines, contexts = sweep(reports, "same-batch", data.tpot_ms, "tpot_vs_context", batch_1=True)
     figure, axes = style.new_axes(setting(reports, cells), "TPOT, ms, batch 1")
     fig7b = data.paper()["fig7b"]
-    drawn = draw_paper(axes, fig7b, contexts, lines)
+    drawn = draw_paper(axes, fig7b, cells, lines)
     draw_lines(axes, lines)
     style.context_axis(axes, contexts)
     measured = [y for points in lines.values() for y in points.values()]
@@ -136,7 +139,7 @@ def same_memory_tpot(reports: Reports):
     figure, axes = style.new_axes(setting(reports, cells),
                                   f"TPOT, ms (step / batch), {per}; numbers are batches")
     fig1b = data.paper()["fig1b"]
-    drawn = draw_paper(axes, fig1b, contexts, lines)
+    drawn = draw_paper(axes, fig1b, cells, lines)
     draw_lines(axes, lines)
     style.context_axis(axes, contexts)
     values = [y for points in lines.values() for y in points.values()] + drawn
