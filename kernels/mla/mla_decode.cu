@@ -3,8 +3,9 @@
 //   Math     kernels/mla/mla.h with q' from mla_prepare.cu: O[row] = sum_s softmax_s(scale q'[row] . cache[s]) cache[s,
 //            :R]. Online softmax in fp32, base 2; P is rounded to bf16 for the second product.
 //   Work     The cache tiles (32 tokens) of all sequences form one line; each block takes an equal stretch of it, from
-//            the lengths on the device (MlaSplitPlan). Tiles stream through a ring of 5 shared-memory stages, filled
-//            by one bulk copy a row, issued by one warp and counted by an mbarrier; the ring runs on across sequences.
+//            the lengths on the device (MlaSplitPlan). Tiles stream through a ring of 5 shared-memory stages, and the
+//            ring runs on across sequences. cp.async by all threads: bulk copies of a row each, issued by one warp,
+//            made 1M tokens take 537 us.
 //            S = Q K^T: warp (k, half) takes 144 of the 576 channels and 16 of the 32 tokens, so that its part of Q stays
 //            in registers for the whole sequence; the four parts meet in shared memory. Softmax: 8 threads a row.
 //            O += P V: warp w owns value columns [64 w, 64 w + 64) of all 32 rows.
@@ -12,10 +13,12 @@
 //   Grid     (groups, row tiles) blocks of 256, groups * row tiles <= multiprocessors: one block each.
 //   Cost     2 (R + P) bytes and 2 T H (2 R + P) flops a cached token. At 4.3 TB/s a multiprocessor has a token every
 //            60 to 70 cycles; the mma alone take about 27. Partial results: 64 KB a block, written once, read once.
-//   Uses     sm_90a; 211 KB of shared memory, so one block a multiprocessor; 110 to 147 KB in flight. No spills (ptxas).
+//            Append to merge, one sequence, H200: 27 us at 16K tokens, 67 at 128K, 374 at 1M (3.23 TB/s); CUDA graph.
+//   Uses     sm_90a; 210 KB of shared memory, so one block a multiprocessor; 74 to 110 KB in flight. No spills (ptxas).
 //   Limits   (R, P) = (512, 64), cache rows 16-byte aligned, B <= 1024. More than 32 rows (T H) cost one more pass over
 //            the cache for each 32, at the same time, so that most of it hits L2.
 //   Checked  tests/cuda/test_mla_cuda.cpp
+//   Next     One barrier a tile: softmax of one tile beside O += P V of the last and S of the next (S, P doubled).
 
 #include "kernels/mla/mla_split.cuh"
 
@@ -48,55 +51,47 @@ struct Shared {
   float scores[kParts][kMlaTileRows][kScoreStride];
   alignas(16) bf16 probs[kMlaTileRows][kProbStride];
   float rescale[kMlaTileRows];
-  uint64_t full[kStages];
 };
-
-__device__ void barrier_init(uint64_t* barrier) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
-}
-__device__ void barrier_expect(uint64_t* barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
-               : "memory");
-}
-__device__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
-  asm volatile(
-      "{\n.reg .pred done;\n"
-      "again:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@!done bra again;\n}" ::"r"(
-          shared_address(barrier)),
-      "r"(parity)
-      : "memory");
-}
-__device__ void bulk_copy(void* shared, const void* global, int bytes, uint64_t* barrier, uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-          shared_address(shared)),
-      "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
-      : "memory");
-}
 
 // The next tile of this block's stretch to be fetched.
 struct Fetch {
   int tile, last;
-  int sequence = -1, context = 0;  // of `tile`; in registers, because warp 0 computes too and must not wait for them
-  int count = 0;                   // fetched so far; gives the stage
+  int sequence = -1, context = 0;  // of `tile`
+  int stage = 0;
 };
 
+// Read once, so first out of L2; with several row tiles the other blocks still want it.
+__device__ uint64_t read_policy(bool once) {
+  uint64_t policy;
+  if (once)
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  else
+    asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+// By all threads: 8 a row, 9 chunks of 16 bytes each. Rows past the sequence's end become zero: finite, times P = 0.
+// Commits a group in any case, so that a group is a tile to cp_async_wait.
 __device__ void fetch_next(const Split& a, Shared& s, const int* prefix, Fetch& f, uint64_t policy) {
-  if (f.tile >= f.last) return;
-  const int lane = threadIdx.x % 32, stage = f.count % kStages;
-  if (f.tile >= prefix[f.sequence + 1]) {  // prefix[0] = 0: the first call always comes here
-    while (f.tile >= prefix[f.sequence + 1]) ++f.sequence;
-    f.context = a.lengths[f.sequence] + a.T;
+  if (f.tile < f.last) {
+    if (f.tile >= prefix[f.sequence + 1]) {  // prefix[0] = 0: the first call always comes here
+      while (f.tile >= prefix[f.sequence + 1]) ++f.sequence;
+      f.context = a.lengths[f.sequence] + a.T;
+    }
+    const int row = threadIdx.x / 8, chunk = threadIdx.x % 8 * 8;
+    const int token = (f.tile - prefix[f.sequence]) * kMlaTileTokens + row;
+    const bf16* const from = a.cache + f.sequence * a.cache_batch + token * a.cache_token + chunk;
+    const uint32_t to = shared_address(&s.ring[f.stage][row * kRowStride + chunk]);
+    const int bytes = token < f.context ? 16 : 0;
+#pragma unroll
+    for (int i = 0; i < kMlaRow / 64; ++i)
+      asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(to + i * 128),
+                   "l"(from + i * 64), "r"(bytes), "l"(policy)
+                   : "memory");
+    ++f.tile;
+    f.stage = f.stage + 1 == kStages ? 0 : f.stage + 1;
   }
-  const int first = (f.tile - prefix[f.sequence]) * kMlaTileTokens;
-  const int rows = min(kMlaTileTokens, f.context - first);
-  if (lane == 0) barrier_expect(&s.full[stage], rows * kMlaRow * 2);
-  __syncwarp();
-  if (lane < rows)
-    bulk_copy(&s.ring[stage][lane * kRowStride], a.cache + f.sequence * a.cache_batch + (first + lane) * a.cache_token,
-              kMlaRow * 2, &s.full[stage], policy);
-  ++f.tile;
-  ++f.count;
+  cp_async_commit();
 }
 
 // S[32 rows, 16 tokens] of this warp's channels, to shared memory.
@@ -188,12 +183,6 @@ __global__ void __launch_bounds__(kThreads, 1) mla_split_kernel(const __grid_con
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int rows = a.T * a.H, first_row = blockIdx.y * kMlaTileRows;
 
-  // Rows past a sequence's end are never copied, so they hold an older tile or this zero: finite, times P = 0.
-  for (int i = threadIdx.x; i < kStages * kTileElements / 8; i += kThreads)
-    reinterpret_cast<uint4*>(s.ring)[i] = make_uint4(0, 0, 0, 0);
-  if (threadIdx.x < kStages) barrier_init(&s.full[threadIdx.x]);
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   let_next_start();
   wait_for_previous();
   mla_tile_prefix(prefix, a.lengths, a.B, a.T);
@@ -202,17 +191,12 @@ __global__ void __launch_bounds__(kThreads, 1) mla_split_kernel(const __grid_con
   if (blockIdx.x >= line.groups) return;
   int tile = line.first(blockIdx.x);
   const int last = line.first(blockIdx.x + 1);
-  // Read once: first out of L2. With several row tiles the others still want it.
-  uint64_t policy;
-  if (gridDim.y == 1)
-    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  else
-    asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  const uint64_t policy = read_policy(gridDim.y == 1);
   Fetch fetch{tile, last};
-  if (warp == 0)
-    for (int i = 0; i < kStages - 1; ++i) fetch_next(a, s, prefix, fetch, policy);
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) fetch_next(a, s, prefix, fetch, policy);
 
-  int sequence = 0, count = 0;
+  int sequence = 0, stage = 0;
   const int t = min((first_row + static_cast<int>(threadIdx.x) / 8) / a.H, a.T - 1);  // of this thread's softmax row
   while (tile < last) {
     while (tile >= prefix[sequence + 1]) ++sequence;
@@ -236,16 +220,18 @@ __global__ void __launch_bounds__(kThreads, 1) mla_split_kernel(const __grid_con
     float o[2][8][4] = {};
     float most = -INFINITY, sum = 0;
 
-    for (; tile < end; ++tile, ++count) {
-      const int stage = count % kStages;
+    cp_async_wait<kStages - 2>();
+    __syncthreads();  // the first tile of this sequence is here, for all
+    for (; tile < end; ++tile) {
       const bf16* const cached = s.ring[stage];
-      barrier_wait(&s.full[stage], count / kStages % 2);
+      stage = stage + 1 == kStages ? 0 : stage + 1;
       score(s, cached, q);
-      __syncthreads();  // the scores are whole, and every warp is done with the tile before
-      if (warp == 0) fetch_next(a, s, prefix, fetch, policy);
+      __syncthreads();  // the scores are whole
       softmax(s, context - (tile - prefix[sequence]) * kMlaTileTokens, a.scale, most, sum);
-      __syncthreads();
+      cp_async_wait<kStages - 3>();
+      __syncthreads();  // P is whole, the next tile is here, and every warp is done with the tile before this one:
       accumulate(s, cached, o);
+      fetch_next(a, s, prefix, fetch, policy);  // into its stage; here, because other warps are busy with mma
     }
 
     const int64_t slot = int64_t{blockIdx.y} * a.slots + blockIdx.x + sequence;

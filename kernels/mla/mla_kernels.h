@@ -22,14 +22,15 @@ struct MlaSplitPlan {
   int slots;      // of partial results for each row tile
 };
 
-inline constexpr int kMlaGroupTiles = 2;  // a group with less work costs more in merging than it saves
+inline constexpr int kMlaGroupTiles = 2;    // a group with less work costs more in merging than it saves
+inline constexpr int kMlaMostGroups = 256;  // one a multiprocessor; what the merge holds in registers
 
 inline MlaSplitPlan mla_split_plan(const Mla<Gpu>& args, int multiprocessors) {
   const int64_t B = args.q.size[0], rows = args.q.size[1] * args.heads;
   const int64_t row_tiles = (rows + kMlaTileRows - 1) / kMlaTileRows;
   const int64_t tiles = B * ((args.max_context + kMlaTileTokens - 1) / kMlaTileTokens);
   const int64_t by_work = (tiles + kMlaGroupTiles - 1) / kMlaGroupTiles;
-  const int64_t groups = std::clamp<int64_t>(by_work, 1, std::max<int64_t>(1, multiprocessors / row_tiles));
+  const int64_t groups = std::clamp<int64_t>(by_work, 1, std::clamp<int64_t>(multiprocessors / row_tiles, 1, kMlaMostGroups));
   return {static_cast<int>(row_tiles), static_cast<int>(groups), static_cast<int>(groups + B)};
 }
 

@@ -4,12 +4,14 @@
 //            fp32, P rounded to bf16 for the second product; k_nope and v are rounded to bf16 by the expansion.
 //   Work     For each sequence and segment of 8192 keys: one GEMM [segment, R] x [R, H (N + V)] into scratch, then the
 //            attention kernel, which carries (maximum, sum, O) in fp32 from segment to segment and divides in the
-//            segment of a tile's last key. A block takes 128 queries of one head, 16 a warp, Q fragments in registers;
-//            64 keys at a time in two cp.async stages: k_nope and v from scratch, k_pe from the cache row itself.
+//            segment of a tile's last key. A block takes 128 queries of one head (256 from 2048 queries on), 16 or 32 a
+//            warp, and 64 keys at a time in two cp.async stages: k_nope and v from scratch, k_pe from the cache row.
 //   Grid     (query tiles, H) blocks of 256; a tile's neighbours share its keys through L2. Most keys first.
 //   Cost     2 (N + P + V) flops a query, key and head, half of them with a causal mask; the expansion adds
-//            2 R (N + V) a key and head, less than a tenth from 8192 queries on.
-//   Uses     sm_90a, mma.sync. (128, 64, 128): 137 KB of shared memory, one block a multiprocessor.
+//            2 R (N + V) a key and head, a tenth at 8192 queries. H200, 8192 queries, 32 heads: 2.59 ms, of which
+//            attention 2.46 (279 TFLOP/s); at 24576 before them 15.8 ms (305 TFLOP/s, expansion counted as time).
+//   Uses     sm_90a, mma.sync. (128, 64, 128): 137 or 188 KB of shared memory, one block a multiprocessor. 256 queries
+//            spill 76 bytes a thread (ptxas).
 //   Limits   (N, P, V) in {(128, 64, 128), (64, 32, 64)}; 16-byte aligned q and cache rows. The host loops over segments
 //            up to max_context, so a loose bound expands rows that nobody reads.
 //   Checked  tests/cuda/test_mla_cuda.cpp
@@ -24,8 +26,9 @@ namespace {
 
 using namespace device;
 
-constexpr int kQueries = 128, kKeys = 64, kThreads = 256;
+constexpr int kKeys = 64, kThreads = 256;
 constexpr int64_t kSegment = 8192;
+constexpr int64_t kManyQueries = 2048;  // from here on, tiles of 256 queries leave enough blocks for the chip
 
 struct Prefill {
   const bf16 *q, *q_pe, *kv, *cache;  // of this sequence
@@ -37,8 +40,9 @@ struct Prefill {
   float scale;  // log2(e) / sqrt(N + P)
 };
 
-template <int N, int P, int V>
+template <int M, int N, int P, int V>
 struct Tiles {
+  static constexpr int kQueries = 128 * M;
   static constexpr int kKeyStride = N + P + 8, kValueStride = V + 8;  // odd numbers of 16-byte chunks
   alignas(16) bf16 q[kQueries][kKeyStride];
   alignas(16) bf16 k[2][kKeys][kKeyStride];
@@ -52,8 +56,8 @@ __device__ float exp2_of(float x) {
   return y;
 }
 
-template <int N, int P, int V>
-__device__ void fetch_keys(const Prefill& a, Tiles<N, P, V>& s, int stage, int first, int end) {
+template <int M, int N, int P, int V>
+__device__ void fetch_keys(const Prefill& a, Tiles<M, N, P, V>& s, int stage, int first, int end) {
   constexpr int kExpanded = (N + V) / 8, kRope = P / 8;  // chunks of a key
   const bf16* const kv = a.kv + int64_t{blockIdx.y} * (N + V);
 #pragma unroll
@@ -71,22 +75,25 @@ __device__ void fetch_keys(const Prefill& a, Tiles<N, P, V>& s, int stage, int f
   cp_async_commit();
 }
 
-template <int N, int P, int V>
+// M: fragments of 16 queries a warp. Two halve the shared-memory reads of k and v for each product, but leave no registers
+// for Q, which is then read again for every 64 keys.
+template <int M, int N, int P, int V>
 __global__ void __launch_bounds__(kThreads, 1) mla_prefill_kernel(const __grid_constant__ Prefill a) {
   extern __shared__ __align__(128) unsigned char memory[];
-  auto& s = *reinterpret_cast<Tiles<N, P, V>*>(memory);
+  using Shared = Tiles<M, N, P, V>;
+  auto& s = *reinterpret_cast<Shared*>(memory);
   constexpr int kSteps = (N + P) / 16, kKeyTiles = kKeys / 8, kValueTiles = V / 8;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, h = blockIdx.y;
-  const int first_query = (gridDim.x - 1 - blockIdx.x) * kQueries;
+  const int first_query = (gridDim.x - 1 - blockIdx.x) * Shared::kQueries;
   let_next_start();
   wait_for_previous();
 
   const int length = *a.length;
-  const int last_key = length + min(first_query + kQueries, a.T) - 1;  // that any query of this tile sees
+  const int last_key = length + min(first_query + Shared::kQueries, a.T) - 1;  // that any query of this tile sees
   const int end = min(a.segment_last, last_key + 1);
   if (end <= a.segment_first) return;
 
-  for (int i = threadIdx.x; i < kQueries * (N + P) / 8; i += kThreads) {
+  for (int i = threadIdx.x; i < Shared::kQueries * (N + P) / 8; i += kThreads) {
     const int row = i / ((N + P) / 8), chunk = i % ((N + P) / 8) * 8;
     const int64_t t = first_query + row;
     const bf16* const from = chunk < N ? a.q + t * a.q_token + h * (N + P) + chunk
@@ -95,120 +102,149 @@ __global__ void __launch_bounds__(kThreads, 1) mla_prefill_kernel(const __grid_c
   }
   fetch_keys(a, s, 0, a.segment_first, end);
 
-  // This thread's two rows, lane / 4 and + 8 of its warp's 16.
-  const int row = first_query + warp * 16 + lane / 4;
-  float o[kValueTiles][4] = {};
-  float most[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-  if (a.segment_first > 0) {
+  // This thread's rows are row + 8 r, r < 2 M: lane / 4 and + 8 of each fragment.
+  const int warp_row = first_query + warp * 16 * M, row = warp_row + lane / 4;
+  float o[M][kValueTiles][4] = {};
+  float most[2 * M], sum[2 * M];
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      if (row + 8 * r >= a.T) continue;
-      const int64_t at = int64_t{row + 8 * r} * a.H + h;
-      most[r] = a.stats[2 * at];
-      sum[r] = lane % 4 == 0 ? a.stats[2 * at + 1] : 0;  // the four lanes of a row add up at the end
+  for (int r = 0; r < 2 * M; ++r) {
+    most[r] = -INFINITY, sum[r] = 0;
+    if (a.segment_first == 0 || row + 8 * r >= a.T) continue;
+    const int64_t at = int64_t{row + 8 * r} * a.H + h;
+    most[r] = a.stats[2 * at];
+    sum[r] = lane % 4 == 0 ? a.stats[2 * at + 1] : 0;  // the four lanes of a row add up at the end
 #pragma unroll
-      for (int n = 0; n < kValueTiles; ++n) {
-        const float2 x = *reinterpret_cast<const float2*>(a.values + at * V + n * 8 + lane % 4 * 2);
-        o[n][2 * r] = x.x, o[n][2 * r + 1] = x.y;
-      }
+    for (int n = 0; n < kValueTiles; ++n) {
+      const float2 x = *reinterpret_cast<const float2*>(a.values + at * V + n * 8 + lane % 4 * 2);
+      o[r / 2][n][r % 2 * 2] = x.x, o[r / 2][n][r % 2 * 2 + 1] = x.y;
     }
   }
 
-  uint32_t q[kSteps][4];
+  uint32_t held[M == 1 ? kSteps : 1][4];  // Q, where it fits
   for (int first = a.segment_first, stage = 0; first < end; first += kKeys, stage ^= 1) {
     cp_async_wait<0>();
     __syncthreads();  // this tile is here for all, and all are done with the one before
     if (first + kKeys < end) fetch_keys(a, s, stage ^ 1, first + kKeys, end);
-    if (first == a.segment_first) {
+    const bf16* const q = &s.q[warp * 16 * M + lane % 16][lane / 16 * 8];
+    if (M == 1 && first == a.segment_first) {
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-        ldmatrix4(q[step], &s.q[warp * 16 + lane % 16][step * 16 + lane / 16 * 8]);
+      for (int step = 0; step < kSteps; ++step) ldmatrix4(held[M == 1 ? step : 0], q + step * 16);
     }
 
-    float x[kKeyTiles][4] = {};
+    float x[M][kKeyTiles][4] = {};
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
+      uint32_t read[M][4];
+#pragma unroll
+      for (int m = 0; m < M; ++m) {
+        if constexpr (M == 1) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) read[m][i] = held[step][i];
+        } else {
+          ldmatrix4(read[m], q + m * 16 * Shared::kKeyStride + step * 16);
+        }
+      }
 #pragma unroll
       for (int n = 0; n < kKeyTiles; n += 2) {
         uint32_t b[4];
         ldmatrix4(b, &s.k[stage][n * 8 + lane / 16 * 8 + lane % 8][step * 16 + lane / 8 % 2 * 8]);
-        mma_16x8x16(x[n], q[step], {b[0], b[1]});
-        mma_16x8x16(x[n + 1], q[step], {b[2], b[3]});
+#pragma unroll
+        for (int m = 0; m < M; ++m) {
+          mma_16x8x16(x[m][n], read[m], {b[0], b[1]});
+          mma_16x8x16(x[m][n + 1], read[m], {b[2], b[3]});
+        }
       }
     }
 
-    if (first + kKeys - 1 > length + first_query + warp * 16) {
+    if (first + kKeys - 1 > length + warp_row) {
 #pragma unroll
-      for (int n = 0; n < kKeyTiles; ++n)
+      for (int r = 0; r < 2 * M; ++r)
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-          if (first + n * 8 + lane % 4 * 2 + i % 2 > length + row + i / 2 * 8) x[n][i] = -INFINITY;
+        for (int n = 0; n < kKeyTiles; ++n)
+#pragma unroll
+          for (int i = 0; i < 2; ++i)
+            if (first + n * 8 + lane % 4 * 2 + i > length + row + 8 * r) x[r / 2][n][r % 2 * 2 + i] = -INFINITY;
     }
-    float rescale[2];
+    float rescale[2 * M];
+    bool same = true;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      // Never -infinity: in the first segment every row sees key 0, in later ones it carries a maximum.
+    for (int r = 0; r < 2 * M; ++r) {
       float now = most[r];
 #pragma unroll
-      for (int n = 0; n < kKeyTiles; ++n) now = fmaxf(now, fmaxf(x[n][2 * r], x[n][2 * r + 1]));
+      for (int n = 0; n < kKeyTiles; ++n)
+        now = fmaxf(now, fmaxf(x[r / 2][n][r % 2 * 2], x[r / 2][n][r % 2 * 2 + 1]));
       now = warp_max<4>(now);
-      const float reference = now == -INFINITY ? 0.f : now * a.scale;  // padding rows in later segments have none
+      // Only padding rows of later segments have none: in the first segment every row sees key 0, later it carries one.
+      const float reference = now == -INFINITY ? 0.f : now * a.scale;
       rescale[r] = exp2_of(most[r] * a.scale - reference);
+      same = same && rescale[r] == 1.f;
       most[r] = now;
       float added = 0;
 #pragma unroll
       for (int n = 0; n < kKeyTiles; ++n)
 #pragma unroll
-        for (int i = 0; i < 2; ++i) added += x[n][2 * r + i] = exp2_of(x[n][2 * r + i] * a.scale - reference);
+        for (int i = 0; i < 2; ++i) {
+          float& p = x[r / 2][n][r % 2 * 2 + i];
+          added += p = exp2_of(p * a.scale - reference);
+        }
       sum[r] = sum[r] * rescale[r] + added;
     }
+    if (!__all_sync(0xffffffffu, same)) {
 #pragma unroll
-    for (int n = 0; n < kValueTiles; ++n)
+      for (int r = 0; r < 2 * M; ++r)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) o[n][i] *= rescale[i / 2];
+        for (int n = 0; n < kValueTiles; ++n)
+          o[r / 2][n][r % 2 * 2] *= rescale[r], o[r / 2][n][r % 2 * 2 + 1] *= rescale[r];
+    }
 
 #pragma unroll
     for (int k = 0; k < kKeyTiles; k += 2) {
-      const uint32_t p[4] = {pack_bf16(x[k][0], x[k][1]), pack_bf16(x[k][2], x[k][3]),
-                             pack_bf16(x[k + 1][0], x[k + 1][1]), pack_bf16(x[k + 1][2], x[k + 1][3])};
+      uint32_t p[M][4];
+#pragma unroll
+      for (int m = 0; m < M; ++m)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          p[m][i] = pack_bf16(x[m][k + i / 2][i % 2 * 2], x[m][k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
       for (int n = 0; n < kValueTiles; n += 2) {
         uint32_t b[4];
         ldmatrix4_trans(b, &s.v[stage][k * 8 + lane % 16][n * 8 + lane / 16 * 8]);
-        mma_16x8x16(o[n], p, {b[0], b[1]});
-        mma_16x8x16(o[n + 1], p, {b[2], b[3]});
+#pragma unroll
+        for (int m = 0; m < M; ++m) {
+          mma_16x8x16(o[m][n], p[m], {b[0], b[1]});
+          mma_16x8x16(o[m][n + 1], p[m], {b[2], b[3]});
+        }
       }
     }
   }
 
   const bool finished = last_key < a.segment_last;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
+  for (int r = 0; r < 2 * M; ++r) {
     const float total = warp_sum<4>(sum[r]);
     if (row + 8 * r >= a.T) continue;
     const int64_t t = row + 8 * r, at = t * a.H + h;
-    if (finished) {
-      const float inverse = 1.f / total;
+    const float inverse = 1.f / total;
+    if (!finished && lane % 4 == 0) a.stats[2 * at] = most[r], a.stats[2 * at + 1] = total;
 #pragma unroll
-      for (int n = 0; n < kValueTiles; ++n)
+    for (int n = 0; n < kValueTiles; ++n) {
+      const float low = o[r / 2][n][r % 2 * 2], high = o[r / 2][n][r % 2 * 2 + 1];
+      if (finished)
         *reinterpret_cast<uint32_t*>(a.out + t * a.out_token + h * V + n * 8 + lane % 4 * 2) =
-            pack_bf16(o[n][2 * r] * inverse, o[n][2 * r + 1] * inverse);
-    } else {
-      if (lane % 4 == 0) a.stats[2 * at] = most[r], a.stats[2 * at + 1] = total;
-#pragma unroll
-      for (int n = 0; n < kValueTiles; ++n)
-        *reinterpret_cast<float2*>(a.values + at * V + n * 8 + lane % 4 * 2) =
-            make_float2(o[n][2 * r], o[n][2 * r + 1]);
+            pack_bf16(low * inverse, high * inverse);
+      else
+        *reinterpret_cast<float2*>(a.values + at * V + n * 8 + lane % 4 * 2) = make_float2(low, high);
     }
   }
 }
 
-template <int N, int P, int V>
+template <int M, int N, int P, int V>
 void launch_prefill(const Prefill& a, cudaStream_t stream) {
-  constexpr size_t kSharedBytes = sizeof(Tiles<N, P, V>);
-  allow_shared(mla_prefill_kernel<N, P, V>, kSharedBytes, "mla_prefill");
-  const dim3 grid((a.T + kQueries - 1) / kQueries, a.H);
-  launch(mla_prefill_kernel<N, P, V>, grid, kThreads, kSharedBytes, stream, "mla_prefill", a);
+  using Shared = Tiles<M, N, P, V>;
+  constexpr size_t kSharedBytes = sizeof(Shared);
+  allow_shared(mla_prefill_kernel<M, N, P, V>, kSharedBytes, "mla_prefill");
+  const dim3 grid((a.T + Shared::kQueries - 1) / Shared::kQueries, a.H);
+  launch(mla_prefill_kernel<M, N, P, V>, grid, kThreads, kSharedBytes, stream, "mla_prefill", a);
 }
 
 }  // namespace
@@ -247,10 +283,12 @@ void mla_expanded_cuda(const Mla<Gpu>& args, View<const Bf16, 4> q_pe, Arena& sc
       a.T = static_cast<int>(T), a.H = args.heads, a.R = args.rank;
       a.segment_first = static_cast<int>(first), a.segment_last = static_cast<int>(first + rows);
       a.scale = 1.4426950408889634f / sqrtf(static_cast<float>(N + P));
-      if (N == kMlaNope)
-        launch_prefill<128, 64, 128>(a, stream);
+      if (N != kMlaNope)
+        launch_prefill<1, 64, 32, 64>(a, stream);
+      else if (T >= kManyQueries)
+        launch_prefill<2, 128, 64, 128>(a, stream);
       else
-        launch_prefill<64, 32, 64>(a, stream);
+        launch_prefill<1, 128, 64, 128>(a, stream);
     }
 }
 

@@ -28,6 +28,8 @@ struct Append {
   float eps, theta;
 };
 
+constexpr int kHeld = 16;  // channels of a row that a lane keeps, so that 512 are read in one round trip
+
 // Row `token` = b T + t, by one warp. After wait_for_previous().
 __device__ void append_row(const Append& a, int64_t token) {
   const int lane = threadIdx.x % 32;
@@ -36,13 +38,24 @@ __device__ void append_row(const Append& a, int64_t token) {
   const int64_t position = a.lengths[b] + t;
   bf16* const row = a.cache + b * a.cache_batch + position * a.cache_token;
 
-  float squares = 0;
-  for (int i = lane; i < a.R; i += 32) {
-    const float x = __bfloat162float(in[i]);
-    squares += x * x;
+  float x[kHeld], norm[kHeld], squares = 0;
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) {
+    const int i = lane + 32 * j;
+    x[j] = i < a.R ? __bfloat162float(in[i]) : 0.f;
+    norm[j] = i < a.R ? __bfloat162float(a.norm[i]) : 0.f;
+  }
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) squares += x[j] * x[j];
+  for (int i = lane + 32 * kHeld; i < a.R; i += 32) {
+    const float more = __bfloat162float(in[i]);
+    squares += more * more;
   }
   const float scale = rsqrtf(warp_sum(squares) / a.R + a.eps);
-  for (int i = lane; i < a.R; i += 32)
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j)
+    if (lane + 32 * j < a.R) row[lane + 32 * j] = __float2bfloat16(x[j] * scale * norm[j]);
+  for (int i = lane + 32 * kHeld; i < a.R; i += 32)
     row[i] = __float2bfloat16(__bfloat162float(in[i]) * scale * __bfloat162float(a.norm[i]));
 
   if (a.theta > 0) {

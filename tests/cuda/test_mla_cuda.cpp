@@ -157,6 +157,15 @@ TEST(MlaCuda, PrefillAcrossKeySegments) {
   }
 }
 
+TEST(MlaCuda, PrefillOfManyTokens) {
+  NEEDS_GPU();
+  for (const int32_t offset : {7, 7000}) {  // the second one crosses a key segment
+    MlaShape s = big(2);
+    s.tokens = 2100, s.lengths = {offset};
+    check_mla(s, "expanded");
+  }
+}
+
 TEST(MlaCuda, LooseContextBound) {
   NEEDS_GPU();
   for (const int64_t tokens : {1, 65}) {
