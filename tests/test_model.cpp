@@ -43,6 +43,22 @@ TEST_P(ModelLaws, DecodeIsForward) {
   law_decode_is_forward(*fp32(), 5, 0, kFp32);
 }
 
+// Given the routing it would choose, a model computes what it computes; given another one, it does not.
+TEST_P(ModelLaws, GivenExpertsAreTaken) {
+  const auto model = fp32();
+  const std::vector<int32_t> ids = random_ids(2 * 7, 512, 31);
+  const auto session = model->open({.batch = 2, .capacity = 7, .forward_tokens = 7, .all_logits = true});
+  const std::vector<float> free = session->forward(ids, Logits::kAll);
+  std::vector<int32_t> chosen = session->chosen_experts();
+  EXPECT_EQ(chosen.size(), 7u * 2 * 7 * 4);  // MoE layers, rows, tokens, top k
+  session->reset();
+  EXPECT_EQ(session->forward(ids, Logits::kAll, chosen), free);
+  for (int32_t& expert : chosen) expert = (expert + 1) % 16;
+  session->reset();
+  EXPECT_FALSE(rows_close(session->forward(ids, Logits::kAll, chosen), free, 512, kFp32));
+  EXPECT_EQ(session->chosen_experts(), chosen);
+}
+
 TEST_P(ModelLaws, BytesAreThoseOfTheCostModel) {
   const auto model = fp32();
   const ModelOptions& o = model->options();

@@ -79,7 +79,10 @@ class Session {
   // Appends ids [B, T] (row-major) and returns fp32 logits: none, [B, vocabulary] of the last position, or
   // [B, T, vocabulary]. The argmax of the last position becomes each row's next token. T = 1 takes the decode
   // kernels, T > 1 the prefill kernels. Error: an id outside the vocabulary, more tokens than the capacity.
-  virtual std::vector<float> forward(std::span<const int32_t> ids, Logits logits) = 0;
+  // `experts` gives the routing instead of choosing it (the layout of chosen_experts, in a single pass): two runs of one
+  // model can then be compared tightly, because no rounding can push a token across the edge of the router's top k.
+  virtual std::vector<float> forward(std::span<const int32_t> ids, Logits logits,
+                                     std::span<const int32_t> experts = {}) = 0;
   // Greedy decode: each step feeds every row's next token, appends it, and takes the argmax as the new next token.
   virtual DecodeSamples decode(int64_t steps) = 0;
   // The token each row will feed next, [B].
@@ -87,6 +90,8 @@ class Session {
   // Logits [B, vocabulary] of the last step or forward.
   virtual std::vector<float> last_logits() = 0;
   virtual int64_t length() const = 0;    // tokens cached, the same for all rows
+  // Experts that the last pass or step chose, [MoE layers, B T, top_k].
+  virtual std::vector<int32_t> chosen_experts() = 0;
   // Distinct routed experts the last step or pass hit, mean over MoE layers; empty when the model has no MoE layer.
   virtual std::optional<double> distinct_experts() = 0;
   virtual SessionBytes bytes() const = 0;             // what the session's allocator handed out

@@ -16,6 +16,8 @@ class PlanBackend {
     int64_t bytes() const { return 0; }
   };
   template <class U>
+  void upload(View<U, 2>, const U*) {}
+  template <class U>
   void copy(View<U, 2>, View<const U, 2>) {}
   void embed(const Embed<Types>&, Arena&) {}
   void add_rms_norm(const AddRmsNorm<Types>&, Arena&) {}

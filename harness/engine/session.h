@@ -108,13 +108,15 @@ class TransformerSession final : public Session {
     backend_.synchronize();
   }
 
-  std::vector<float> forward(std::span<const int32_t> ids, Logits logits) override {
+  std::vector<float> forward(std::span<const int32_t> ids, Logits logits, std::span<const int32_t> experts) override {
     const int64_t B_ = options_.batch, T = static_cast<int64_t>(ids.size()) / B_, vocabulary = config_.vocab_size;
     require(T >= 1 && T * B_ == static_cast<int64_t>(ids.size()), "session: wanted a multiple of ", B_,
             " token ids (the batch), found ", ids.size(), ".");
     require(length_ + T <= options_.capacity, "session: ", T, " tokens do not fit behind ", length_, "; the capacity is ",
             options_.capacity, ".");
     require(logits != Logits::kAll || options_.all_logits, "session: opened without all_logits.");
+    require(experts.empty() || T <= options_.forward_tokens, "session: given experts need a single pass of at most ",
+            options_.forward_tokens, " tokens.");
     for (const int32_t id : ids)
       require(id >= 0 && id < vocabulary, "token id ", id, " is outside the vocabulary of ", vocabulary, ".");
 
@@ -130,7 +132,7 @@ class TransformerSession final : public Session {
       const bool last = first + t == T;
       const Logits wanted = logits == Logits::kAll ? logits : last ? Logits::kLast : Logits::kNone;
       const View<Accum, 2> rows =
-          transformer_.forward(backend_, arena_, state_, tokens, ids_.slice(0, 0, B_ * t), wanted);
+          transformer_.forward(backend_, arena_, state_, tokens, ids_.slice(0, 0, B_ * t), wanted, experts);
       experts_ = transformer_.chosen_experts();
       length_ += t;
       if (logits == Logits::kAll) {
@@ -174,14 +176,22 @@ class TransformerSession final : public Session {
 
   int64_t length() const override { return length_; }
 
-  std::optional<double> distinct_experts() override {
-    double sum = 0;
-    if (experts_.empty()) return {};
-    for (const View<int32_t, 2>& chosen : experts_) {
-      std::vector<int32_t> ids(chosen.count());
-      backend_.download(ids.data(), View<const int32_t, 2>(chosen));
-      sum += static_cast<double>(std::set<int32_t>(ids.begin(), ids.end()).size());
+  std::vector<int32_t> chosen_experts() override {
+    std::vector<int32_t> all;
+    for (const View<int32_t, 2>& layer : experts_) {
+      all.resize(all.size() + layer.count());
+      backend_.download(all.data() + all.size() - layer.count(), View<const int32_t, 2>(layer));
     }
+    return all;
+  }
+
+  std::optional<double> distinct_experts() override {
+    if (experts_.empty()) return {};
+    const std::vector<int32_t> all = chosen_experts();
+    const size_t per_layer = all.size() / experts_.size();
+    double sum = 0;
+    for (auto layer = all.begin(); layer != all.end(); layer += per_layer)
+      sum += static_cast<double>(std::set<int32_t>(layer, layer + per_layer).size());
     return sum / static_cast<double>(experts_.size());
   }
 

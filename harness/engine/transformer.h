@@ -123,10 +123,12 @@ class Transformer {
 
   // Appends ids [B T]. kNone stops before the head; kLast leaves the last position's logits in state.last_logits and
   // their argmax in state.next; kAll does so too and returns [B T, vocabulary], valid until the arena is used again.
+  // `experts`, when not empty, is the routing, [MoE layers, B T, top_k].
   View<Accum, 2> forward(B& backend, Arena& arena, SessionState<Types>& state, const Tokens& tokens,
-                         View<const int32_t, 1> ids, Logits logits) {
+                         View<const int32_t, 1> ids, Logits logits, std::span<const int32_t> experts = {}) {
     const int64_t N = tokens.count(), D = config_.hidden_size;
     chosen_experts_.clear();
+    given_experts_ = experts;
     const View<Accum, 2> residual = arena.take<Accum>(N, D);
     const View<Act, 2> x = arena.take<Act>(N, D), delta = arena.take<Act>(N, D);
     backend.embed(Embed<Types>{ids, embedding_, residual}, arena);
@@ -203,6 +205,11 @@ class Transformer {
     args.expert_ids = arena.take<int32_t>(N, args.top_k);  // kept: the report counts the experts actually hit
     args.expert_weights = arena.take<float>(N, args.top_k);
     args.out = out;
+    if (!given_experts_.empty()) {
+      args.given_experts = true;
+      const int32_t* const given = given_experts_.data() + chosen_experts_.size() * N * args.top_k;
+      if (!arena.measuring()) backend.upload(args.expert_ids, given);
+    }
     chosen_experts_.push_back(args.expert_ids);
     backend.moe(args, arena);
   }
@@ -213,6 +220,7 @@ class Transformer {
   View<Weight, 1> norm_;
   std::vector<Layer> layers_;
   std::vector<View<int32_t, 2>> chosen_experts_;
+  std::span<const int32_t> given_experts_;
 };
 
 }  // namespace kdabench

@@ -28,9 +28,9 @@ __device__ inline uint32_t ordered(float x) {
 
 __device__ inline float exact_sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
 
-// Lane j gets the j-th best expert and its weight (j < top_k). Lane l holds experts l, l + 32, ...: PerLane of them.
+// Lane j gets the j-th best expert (j < top_k). Lane l holds experts l, l + 32, ...: PerLane of them.
 template <int PerLane>
-__device__ void choose_experts(const RouteRule& rule, const float* logits, int& id, float& weight) {
+__device__ int best_expert(const RouteRule& rule, const float* logits) {
   const int lane = threadIdx.x % 32;
   uint32_t key[PerLane];
 #pragma unroll
@@ -47,7 +47,7 @@ __device__ void choose_experts(const RouteRule& rule, const float* logits, int& 
       if (key[i] > best) best = key[i], best_at = lane + 32 * i;
   };
   find_best();
-  id = 0;
+  int id = 0;
   for (int j = 0; j < rule.top_k; ++j) {
     const uint32_t winner = __reduce_max_sync(0xffffffffu, best);
     const int at = __reduce_min_sync(0xffffffffu, best == winner ? best_at : INT_MAX);
@@ -56,6 +56,18 @@ __device__ void choose_experts(const RouteRule& rule, const float* logits, int& 
     for (int i = 0; i < PerLane; ++i) key[i] = lane + 32 * i == at ? 0 : key[i];
     find_best();
   }
+  return id;
+}
+
+// Lane j gets the j-th best expert and its weight. `given`: the token's experts when they are not to be chosen but taken, or null.
+template <int PerLane>
+__device__ void choose_experts(const RouteRule& rule, const float* logits, const int32_t* given, int& id,
+                               float& weight) {
+  const int lane = threadIdx.x % 32;
+  if (given)
+    id = lane < rule.top_k ? given[lane] : 0;
+  else
+    id = best_expert<PerLane>(rule, logits);
   const bool mine = lane < rule.top_k;
   const float score = mine ? exact_sigmoid(logits[id]) + (rule.biased_weights ? rule.bias[id] : 0.f) : 0.f;
   weight = score * rule.scale;

@@ -32,6 +32,8 @@ struct Moe {
   View<int32_t, 2> expert_ids;                    // [N, top_k], written: which experts each token chose
   View<float, 2> expert_weights;                  // [N, top_k], written
   View<typename Types::Act, 2> out;               // [N, D]
+  bool given_experts = false;                     // expert_ids are given, only their weights are computed: two runs
+                                                  // can be compared without the ties that rounding breaks either way
 };
 
 template <class T> void moe_cpu(const Moe<Cpu<T>>& args);

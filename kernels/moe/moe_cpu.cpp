@@ -33,7 +33,9 @@ std::vector<T> route(const Moe<Cpu<T>>& args, int64_t first, int64_t count) {
     std::vector<int32_t> order(E);
     std::iota(order.begin(), order.end(), 0);
     const auto choice = [&](int32_t e) { return score[e] + args.bias(e); };
-    std::partial_sort(order.begin(), order.begin() + top_k, order.end(), [&](int32_t a, int32_t b) {
+    if (args.given_experts)
+      for (int64_t j = 0; j < top_k; ++j) order[j] = args.expert_ids(first + n, j);
+    else std::partial_sort(order.begin(), order.begin() + top_k, order.end(), [&](int32_t a, int32_t b) {
       return choice(a) > choice(b) || (choice(a) == choice(b) && a < b);
     });
     T* const chosen = &weights[n * top_k];

@@ -35,6 +35,7 @@ struct FewArgs {
   int tokens, width, inner, shared;
   int blocks;  // k-blocks a warp: of all columns in gate_up, of one expert's in down
   int stride;  // of a token in shared memory
+  bool given;  // ids are given
 };
 
 template <int PerLane>
@@ -69,7 +70,8 @@ __global__ void __launch_bounds__(kStreamThreads, 2) few_gate_up_kernel(const __
   if (warp < a.tokens) {
     int id;
     float weight;
-    choose_experts<PerLane>(a.rule, a.logits + warp * a.logits_stride, id, weight);
+    choose_experts<PerLane>(a.rule, a.logits + warp * a.logits_stride,
+                            a.given ? a.ids + warp * a.ids_stride : nullptr, id, weight);
     if (lane < top_k) {
       chosen[warp * top_k + lane] = id;
       chosen_weight[warp * top_k + lane] = weight;
@@ -202,6 +204,7 @@ void moe_few(const Moe<Gpu>& args, View<const float, 2> logits, View<Bf16, 2> hi
   a.weights_stride = args.expert_weights.stride[0];
   a.out_stride = args.out.stride[0];
   a.rule = route_rule(args);
+  a.given = args.given_experts;
   a.tokens = static_cast<int>(args.x.size[0]);
   a.width = static_cast<int>(args.x.size[1]);
   a.inner = static_cast<int>(args.down.size[2]);

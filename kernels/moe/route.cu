@@ -24,6 +24,7 @@ struct RouteArgs {
   int32_t* ids;
   float* weights;
   int64_t logits_stride, ids_stride, weights_stride, tokens;
+  bool given;
 };
 
 template <int PerLane>
@@ -35,7 +36,8 @@ __global__ void __launch_bounds__(32 * kRouteWarps) route_kernel(const __grid_co
   if (n >= a.tokens) return;
   int id;
   float weight;
-  choose_experts<PerLane>(a.rule, a.logits + n * a.logits_stride, id, weight);
+  choose_experts<PerLane>(a.rule, a.logits + n * a.logits_stride, a.given ? a.ids + n * a.ids_stride : nullptr, id,
+                          weight);
   if (lane < a.rule.top_k) {
     a.ids[n * a.ids_stride + lane] = id;
     a.weights[n * a.weights_stride + lane] = weight;
@@ -102,7 +104,7 @@ void moe_route(const Moe<Gpu>& args, View<const float, 2> logits, cudaStream_t s
   const RouteArgs a{route_rule(args),   logits.data,
                     args.expert_ids.data, args.expert_weights.data,
                     logits.stride[0],   args.expert_ids.stride[0],
-                    args.expert_weights.stride[0], tokens};
+                    args.expert_weights.stride[0], tokens, args.given_experts};
   const auto kernel = a.rule.experts <= 256 ? route_kernel<8> : route_kernel<kMoeExperts / 32>;
   launch(kernel, dim3((tokens + kRouteWarps - 1) / kRouteWarps), dim3(32 * kRouteWarps), 0, stream, "moe_route", a);
 }

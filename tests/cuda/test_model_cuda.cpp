@@ -1,27 +1,51 @@
 // The whole model on the GPU: transformers' logits, the laws of tests/model_laws.h, and CUDA against the CPU.
+//
+// Routing is taken from the fp32 run in every comparison: rounding moves tokens across the edge of the router's top k,
+// and another expert is a change of the model, not an error of a kernel (the router itself is held to its truth in
+// test_moe_cuda). What is left is bf16 noise, whose size tests/bf16_emulation.h measures without any GPU kernel.
 
 #include <gtest/gtest.h>
 
+#include "tests/bf16_emulation.h"
 #include "tests/checkpoints.h"
 #include "tests/model_laws.h"
 
 namespace kdabench::test {
 namespace {
 
-// rel_l2 of logits, derived. A bf16 rounding has a relative error of at most 2^-9 and 2^-9 / sqrt(3) = 1.1e-3 rms. A
-// block rounds about ten times on its way (normed input, projection, low-rank pairs, q, k, v, output, experts), each
-// time on one path that adds to the fp32 residual stream; blocks add in quadrature: 1.1e-3 sqrt(10) = 3.6e-3 of a
-// block's output. Every block contributes about equally to the final residual, so the sum over blocks keeps that
-// relative size, the last norm and the bf16 head input add 1.1e-3, and later blocks see the noise of earlier ones
-// (a factor of about 2): 8e-3 for the median position. The worst position may have had a token pushed across the
-// edge of the router's top k in a few layers: one of k experts of one layer, of the order of 1 / (k + 1) of a block.
-constexpr LawBounds kBf16{0.015, 0.15};
-// The same model on the same weights in two orders of bf16 rounding: sqrt(2) of the above.
-constexpr LawBounds kBf16Twice{0.02, 0.2};
+// A GPU kernel also rounds inside (probabilities, decayed keys and queries, absorbed queries), about as often as the
+// emulation does outside: errors in quadrature, sqrt(2) of the emulation's, and 15 % for the spread of single rows.
+constexpr double kTimesEmulation = 1.65;
+// Two bf16 runs in different orders against each other: sqrt(2) of one against the truth. For the tiny preset the
+// emulation has a median of 0.02 and a worst row of 0.05 (EqualsTheCpu prints it).
+constexpr LawBounds kTwoOrders{0.02 * 1.65 * 1.42, 0.05 * 1.65 * 1.42};
 
 std::string no_gpu() {
   std::string reason;
   return cuda_available(&reason) ? "" : "skipped: no GPU (" + reason + ")";
+}
+
+// Logits of `ids` on top of what the session holds, at once or one by one, with a given routing.
+std::vector<float> run(Session& session, const std::vector<int32_t>& ids, const std::vector<int32_t>& routing,
+                       int64_t top_k, bool at_once) {
+  if (at_once) return session.forward(ids, Logits::kAll, routing);
+  const int64_t T = static_cast<int64_t>(ids.size());
+  std::vector<float> logits;
+  for (int64_t t = 0; t < T; ++t) {
+    const std::vector<float> step =
+        session.forward(std::vector<int32_t>{ids[t]}, Logits::kAll, routing_of(routing, top_k, 1, T, t, 1));
+    logits.insert(logits.end(), step.begin(), step.end());
+  }
+  return logits;
+}
+
+void expect_bf16_noise(const std::string& what, const std::vector<float>& got, const std::vector<float>& emulated,
+                       const std::vector<float>& want, int64_t vocabulary) {
+  const std::vector<double> noise = row_distances(emulated, want, vocabulary), rows = row_distances(got, want, vocabulary);
+  const LawBounds bounds{kTimesEmulation * noise[noise.size() / 2], kTimesEmulation * noise.back()};
+  EXPECT_TRUE(rows_close(got, want, vocabulary, bounds)) << what;
+  std::printf("  %s: median %.4f (emulated bf16 %.4f), worst %.4f (%.4f)\n", what.c_str(), rows[rows.size() / 2],
+              noise[noise.size() / 2], rows.back(), noise.back());
 }
 
 class CheckpointCuda : public testing::TestWithParam<std::string> {};
@@ -30,23 +54,24 @@ TEST_P(CheckpointCuda, LogitsAreThoseOfTransformers) {
   if (const std::string reason = no_gpu(); !reason.empty()) GTEST_SKIP() << reason;
   const std::string folder = checkpoint_folder(GetParam());
   if (folder.empty()) GTEST_SKIP() << "skipped: no data";
-  const auto model = make_model(checkpoint_options(folder, DeviceKind::kCuda, Precision::kBf16));
-  const int64_t V = model->options().config.vocab_size;
+  const auto gpu = make_model(checkpoint_options(folder, DeviceKind::kCuda, Precision::kBf16));
+  // the CPU engine, within 4e-5 of transformers (test_checkpoints), says where transformers routes each token
+  const auto cpu = make_model(checkpoint_options(folder, DeviceKind::kCpu, Precision::kFp32));
+  const auto emulation = emulated_bf16_model(cpu->options());
+  const int64_t V = cpu->options().config.vocab_size, top_k = cpu->options().config.num_experts_per_token;
   for (const Expected& want : read_expected(folder)) {
     const int64_t T = static_cast<int64_t>(want.ids.size());
-    const auto session = model->open({.batch = 1, .capacity = T, .forward_tokens = T, .all_logits = true});
-    const testing::AssertionResult prefill = rows_close(session->forward(want.ids, Logits::kAll), want.logits, V, kBf16);
-    EXPECT_TRUE(prefill) << T << " tokens at once";
-    session->reset();
-    std::vector<float> logits;
-    for (const int32_t id : want.ids) {
-      const std::vector<float> step = session->forward(std::vector<int32_t>{id}, Logits::kAll);
-      logits.insert(logits.end(), step.begin(), step.end());
+    const SessionOptions options{.batch = 1, .capacity = T, .forward_tokens = T, .all_logits = true};
+    const auto on_gpu = gpu->open(options), on_cpu = cpu->open(options), emulated = emulation->open(options);
+    on_cpu->forward(want.ids, Logits::kLast);
+    const std::vector<int32_t> routing = on_cpu->chosen_experts();
+    for (const bool at_once : {true, false}) {
+      on_gpu->reset();
+      emulated->reset();
+      expect_bf16_noise(GetParam() + (at_once ? " prefill of " : " decode of ") + std::to_string(T),
+                        run(*on_gpu, want.ids, routing, top_k, at_once),
+                        run(*emulated, want.ids, routing, top_k, at_once), want.logits, V);
     }
-    const testing::AssertionResult decode = rows_close(logits, want.logits, V, kBf16);
-    EXPECT_TRUE(decode) << T << " tokens one by one";
-    std::printf("  %s T=%lld prefill %s, decode %s (median, worst)\n", GetParam().c_str(), static_cast<long long>(T),
-                prefill.message(), decode.message());
   }
 }
 
@@ -63,16 +88,16 @@ class ModelLawsCuda : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(ModelLawsCuda, ForwardTIsTTimesForward1) {
-  for (const int64_t T : {2, 5, 65, 200}) law_forward_T_is_T_times_forward_1(*model, 1, T, kBf16Twice);
-  law_forward_T_is_T_times_forward_1(*model, 33, 20, kBf16Twice);
+  for (const int64_t T : {2, 5, 65, 200}) law_forward_T_is_T_times_forward_1(*model, 1, T, kTwoOrders);
+  law_forward_T_is_T_times_forward_1(*model, 33, 20, kTwoOrders);
 }
 TEST_P(ModelLawsCuda, CuttingAPromptChangesNothing) {
-  law_cutting_a_prompt_changes_nothing(*model, 200, {1, 2, 63, 64, 65, 195, 199}, kBf16Twice);
+  law_cutting_a_prompt_changes_nothing(*model, 200, {1, 2, 63, 64, 65, 195, 199}, kTwoOrders);
 }
-TEST_P(ModelLawsCuda, RowsDoNotSeeEachOther) { law_rows_do_not_see_each_other(*model, 33, 9, kBf16Twice); }
+TEST_P(ModelLawsCuda, RowsDoNotSeeEachOther) { law_rows_do_not_see_each_other(*model, 33, 9, kTwoOrders); }
 TEST_P(ModelLawsCuda, ResetForgets) { law_reset_forgets(*model); }
 TEST_P(ModelLawsCuda, DecodeIsForward) {
-  // the graph replays the very kernels that forward(1) runs: bit for bit, up to split counts
+  // the graph replays the kernels that forward(1) runs; only the number of splits may differ
   law_decode_is_forward(*model, 1, 300, {5e-3, 5e-3});
   law_decode_is_forward(*model, 33, 100, {5e-3, 0.2});
   law_decode_is_forward(*model, 1, 0, {5e-3, 5e-3});
@@ -80,22 +105,24 @@ TEST_P(ModelLawsCuda, DecodeIsForward) {
 
 TEST_P(ModelLawsCuda, EqualsTheCpu) {
   const auto cpu = tiny_model(GetParam(), DeviceKind::kCpu, Precision::kFp32);
+  const auto emulation = emulated_bf16_model(cpu->options());
   EXPECT_EQ(model->parameters(), cpu->parameters());
-  const int64_t V = cpu->options().config.vocab_size, T = 150;
+  const int64_t V = cpu->options().config.vocab_size, T = 150, top_k = cpu->options().config.num_experts_per_token;
   const std::vector<int32_t> ids = random_ids(T, V, 21);
   const SessionOptions options{.batch = 1, .capacity = 2 * T, .forward_tokens = T, .all_logits = true};
-  const auto on_gpu = model->open(options), on_cpu = cpu->open(options);
-  const testing::AssertionResult empty =
-      rows_close(on_gpu->forward(ids, Logits::kAll), on_cpu->forward(ids, Logits::kAll), V, kBf16);
-  EXPECT_TRUE(empty) << "empty cache";
-  on_gpu->fill_random(T, 5);
-  on_cpu->fill_random(T, 5);
-  EXPECT_EQ(on_gpu->next_tokens(), on_cpu->next_tokens());
-  const testing::AssertionResult filled =
-      rows_close(on_gpu->forward(ids, Logits::kAll), on_cpu->forward(ids, Logits::kAll), V, kBf16);
-  EXPECT_TRUE(filled) << "behind seeded random caches and states";
-  std::printf("  %s CUDA against CPU %s, filled %s (median, worst)\n", GetParam().c_str(), empty.message(),
-              filled.message());
+  const auto on_gpu = model->open(options), on_cpu = cpu->open(options), emulated = emulation->open(options);
+  for (const bool filled : {false, true})    // an empty cache; and behind seeded random caches and states
+    for (const bool at_once : {true, false}) {
+      for (Session* session : {on_gpu.get(), on_cpu.get(), emulated.get()}) {
+        session->reset();
+        if (filled) session->fill_random(T, 5);
+      }
+      EXPECT_EQ(on_gpu->next_tokens(), on_cpu->next_tokens());
+      const std::vector<float> want = on_cpu->forward(ids, Logits::kAll);
+      const std::vector<int32_t> routing = on_cpu->chosen_experts();
+      expect_bf16_noise(GetParam() + (filled ? " filled" : " empty") + (at_once ? " prefill" : " decode"),
+                        run(*on_gpu, ids, routing, top_k, at_once), run(*emulated, ids, routing, top_k, at_once), want, V);
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, ModelLawsCuda, testing::ValuesIn(architecture_names()), [](const auto& param) {
