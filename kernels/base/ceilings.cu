@@ -1,8 +1,8 @@
 // The ceilings of a GPU (kernels/base/ceilings.h).
 //
-//   Work     Read: a thread has eight independent 16-byte loads in flight and folds them by XOR; the sink is written only
-//            on a value that random data does not have, so that the loads cannot be removed.
-//   Grid     Eight blocks of 256 threads a multiprocessor, in a loop.
+//   Work     Read: a thread has four or eight independent 16-byte loads in flight and folds them by XOR; the sink is written
+//            only on a value that random data does not have, so that the loads cannot be removed.
+//   Grid     Several are tried: a block a tile, or 2, 4 or 8 blocks of 256 threads a multiprocessor in a loop.
 //   Checked  suites/kernels prints them beside everything it measures.
 
 #include "kernels/base/ceilings.h"
@@ -17,22 +17,21 @@
 namespace kdabench {
 namespace {
 
-constexpr int kThreads = 256, kLoads = 8, kRounds = 10;
+constexpr int kThreads = 256, kRounds = 10;
 
-__global__ void __launch_bounds__(kThreads) read_kernel(const device::bf16* data, int64_t vectors, uint32_t* sink) {
-  const int64_t step = int64_t{gridDim.x} * kThreads;
+// Tiles of kThreads * Loads vectors; a thread's loads are kThreads vectors apart.
+template <int Loads>
+__global__ void __launch_bounds__(kThreads) read_kernel(const device::bf16* data, int64_t tiles, uint32_t* sink) {
   uint32_t folded = 0;
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < vectors; i += kLoads * step) {
-    device::Bf16x8 v[kLoads];
+  for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    device::Bf16x8 v[Loads];
 #pragma unroll
-    for (int j = 0; j < kLoads; ++j)
-      if (i + j * step < vectors) v[j] = device::load_stream(data + 8 * (i + j * step));
+    for (int j = 0; j < Loads; ++j) v[j] = device::load_stream(data + 8 * ((tile * Loads + j) * kThreads + threadIdx.x));
 #pragma unroll
-    for (int j = 0; j < kLoads; ++j)
-      if (i + j * step < vectors) {
-        const uint4 bits = *reinterpret_cast<const uint4*>(&v[j]);
-        folded ^= bits.x ^ bits.y ^ bits.z ^ bits.w;
-      }
+    for (int j = 0; j < Loads; ++j) {
+      const uint4 bits = *reinterpret_cast<const uint4*>(&v[j]);
+      folded ^= bits.x ^ bits.y ^ bits.z ^ bits.w;
+    }
   }
   if (folded == 0x9e3779b9u) *sink = folded;
 }
@@ -75,11 +74,23 @@ double read_bytes_per_s(int64_t bytes) {
   const Stream stream = make_stream();
   const DeviceMemory from(bytes, "the read ceiling"), sink(256, "the read ceiling");
   const Bf16* const data = random_elements(from, bytes / 2, 1, stream.get());
-  return bytes / best_seconds(stream.get(), [&] {
-           read_kernel<<<8 * device::multiprocessors(), kThreads, 0, stream.get()>>>(
-               device::as_bf16(data), bytes / 16, static_cast<uint32_t*>(sink.data()));
-           check_launch("read");
-         });
+  double best = 0;
+  const auto attempt = [&](auto kernel, int loads, int blocks) {
+    const int64_t tiles = bytes / (16 * kThreads * loads);
+    const int64_t grid = blocks > 0 ? int64_t{blocks} * device::multiprocessors() : tiles;
+    const double seconds = best_seconds(stream.get(), [&] {
+      kernel<<<static_cast<unsigned>(grid), kThreads, 0, stream.get()>>>(device::as_bf16(data), tiles,
+                                                                        static_cast<uint32_t*>(sink.data()));
+      check_launch("read");
+    });
+    best = std::max(best, tiles * 16. * kThreads * loads / seconds);
+  };
+  // Which shape is best differs between chips; 0: a block a tile.
+  for (const int blocks : {0, 2, 4, 8}) {
+    attempt(read_kernel<4>, 4, blocks);
+    attempt(read_kernel<8>, 8, blocks);
+  }
+  return best;
 }
 
 double gemm_flops_per_s(int64_t size) {

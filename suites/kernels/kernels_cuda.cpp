@@ -58,7 +58,7 @@ void add_linear(const std::string& name, int64_t out, int64_t in, int64_t tokens
 }
 
 void add_linears() {
-  for (const int64_t n : {1, 4, 8, 16, 64, 256}) {
+  for (const int64_t n : {1, 4, 8, 16, 32, 64, 256}) {
     add_linear<Bf16>("kda_in", 12576, kWidth, n);
     add_linear<Bf16>("out", kWidth, 4096, n);
     add_linear<float>("lm_head", kVocabulary, kWidth, n);
