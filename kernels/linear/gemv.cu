@@ -7,7 +7,7 @@
 //            wait_for_previous(): weights are never written. x is staged in shared memory once a block.
 //   Cost     2 M K bytes, 2 N M K flops: N flops per byte, so bandwidth is the floor.
 //   Uses     sm_90a, 256 threads, 64 KB of queue + 2 N K bytes of x (+ 1.3 N KB of partial sums) shared.
-//   Limits   N <= 16 and N K <= 60 Ki or so (gemv_fits). K a multiple of 8 and w aligned to 16 bytes; otherwise a slow
+//   Limits   N <= 8 and N K up to about 78000 (gemv_fits). K a multiple of 8 and w aligned to 16 bytes; otherwise a slow
 //            warp-a-row kernel with 2-byte loads. Any M, any strides.
 //   Checked  tests/cuda/test_linear_cuda.cpp.
 
@@ -36,8 +36,8 @@ struct GemvArgs {
 __device__ inline void store(float* p, float x) { *p = x; }
 __device__ inline void store(Bf16* p, float x) { *as_bf16(p) = __float2bfloat16_rn(x); }
 
-template <int NT, class Out>
-__global__ void __launch_bounds__(kStreamThreads, 2) gemv_kernel(const __grid_constant__ GemvArgs<Out> a) {
+template <class Out>
+__global__ void __launch_bounds__(kStreamThreads, 3) gemv_kernel(const __grid_constant__ GemvArgs<Out> a) {
   extern __shared__ __align__(128) unsigned char shared[];
   bf16* const ring = reinterpret_cast<bf16*>(shared);
   bf16* const x = ring + kStreamRingBytes / 2;
@@ -49,17 +49,19 @@ __global__ void __launch_bounds__(kStreamThreads, 2) gemv_kernel(const __grid_co
   const int tiles = (a.out + block_rows - 1) / block_rows;
   const int first_column = split * a.blocks * kStreamColumns + 8 * t;
 
-  const auto weights = [&](int tile, int block) {
-    const int row = tile * block_rows + group * kStreamRows + g, column = first_column + block * kStreamColumns;
-    const bf16* const p = a.w + int64_t{row} * a.in + column;
-    const bool inside = column < a.in;
-    return WeightPair{p, p + int64_t{8} * a.in, inside && row < a.out, inside && row + 8 < a.out};
+  const auto weights = [&, p = a.w, row = 0](int tile, int block) mutable {
+    if (block == 0) {
+      row = tile * block_rows + group * kStreamRows + g;
+      p = a.w + int64_t{row} * a.in + first_column;
+    }
+    const bf16* const low = p + block * kStreamColumns;
+    const bool inside = first_column + block * kStreamColumns < a.in;
+    return WeightPair{low, low + 8 * a.in, inside && row < a.out, inside && row + 8 < a.out};
   };
   WeightStream stream(ring, weights, a.blocks);
   stream.set_tiles(blockIdx.x, tiles, gridDim.x);
   stream.fill();
 
-  let_next_start();
   wait_for_previous();
   stage_rows(x, a.stride, a.tokens, a.in, a.splits * a.blocks * kStreamColumns, a.aligned,
              [&](int n) { return a.x + n * a.x_stride; });
@@ -67,11 +69,10 @@ __global__ void __launch_bounds__(kStreamThreads, 2) gemv_kernel(const __grid_co
 
   PartialSums partial(sums, a.tokens);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    float acc[NT][4];
-    stream.multiply(acc, [&](int n, int block) {
-      const int token = 8 * n + g;
-      if (token >= a.tokens) return make_uint4(0, 0, 0, 0);
-      return *reinterpret_cast<const uint4*>(x + token * a.stride + first_column + block * kStreamColumns);
+    float acc[1][4];
+    stream.multiply(acc, [&](int, int block) {
+      if (g >= a.tokens) return make_uint4(0, 0, 0, 0);
+      return *reinterpret_cast<const uint4*>(x + g * a.stride + first_column + block * kStreamColumns);
     });
     partial.write(acc);
     __syncthreads();
@@ -143,9 +144,8 @@ void launch_gemv(const Linear<Gpu, Out>& args, cudaStream_t stream) {
   const int bytes = shared_bytes(a.tokens, a.stride);
   const int rows = kStreamWarps / a.splits * kStreamRows;
   const dim3 grid(stream_blocks((a.out + rows - 1) / rows, bytes));
-  const auto kernel = a.tokens <= 8 ? gemv_kernel<1, Out> : gemv_kernel<2, Out>;
-  allow_shared(kernel, bytes, "gemv");
-  launch(kernel, grid, dim3(kStreamThreads), bytes, stream, "gemv", a);
+  allow_shared(gemv_kernel<Out>, bytes, "gemv");
+  launch(gemv_kernel<Out>, grid, dim3(kStreamThreads), bytes, stream, "gemv", a);
 }
 
 }  // namespace

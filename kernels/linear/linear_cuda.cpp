@@ -1,5 +1,5 @@
-// Chooses between the GEMV and cuBLASLt. Up to 16 tokens a product is bound by the weights it reads, which the GEMV does
-// once for all of them; above, the tensor cores want larger tiles than one n8 column.
+// Chooses between the GEMV and cuBLASLt. Up to 8 tokens a product is bound by the weights it reads, which the GEMV does
+// once for all of them, and begins before the previous kernel ends; above, staging the tokens in every block costs more.
 
 #include "kernels/linear/cublaslt.h"
 #include "kernels/linear/gemv.h"

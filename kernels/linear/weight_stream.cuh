@@ -10,7 +10,8 @@
 //   Order    mma's k order is free as long as both sides agree: a lane holds 8 consecutive columns (8 t .. 8 t + 7 of
 //            the k-block), so weights need no ldmatrix and no layout of their own.
 //   Shared   A block takes at most a third of a multiprocessor's shared memory where it can, and a grid two thirds: the
-//            next kernel's first blocks then start their queues while this kernel still runs (PDL).
+//            next kernel's first blocks then start their queues while this kernel still runs (PDL). Registers likewise:
+//            launch bounds say three blocks.
 
 #include "kernels/base/device.cuh"
 
@@ -45,8 +46,9 @@ inline int stream_blocks(int64_t tiles, int shared_bytes) {
   return static_cast<int>(std::min<int64_t>(tiles, int64_t{resident} * multiprocessors()));
 }
 
-// One warp's queue over tiles first, first + step, ... < end, and in each over its k-blocks 0 .. blocks - 1;
-// `weights(tile, block)` gives this lane's WeightPair.
+// One warp's queue over tiles first, first + step, ... < end, and in each over its k-blocks 0 .. blocks - 1.
+// `weights(tile, block)` gives this lane's WeightPair; it is called in exactly this order, so that it can keep pointers
+// and divide only where block is 0: with 8 warps a multiprocessor the latency of a step limits the stream.
 template <class Weights>
 class WeightStream {
  public:
@@ -59,14 +61,19 @@ class WeightStream {
   __device__ int next_tile() const { return tile_; }
   __device__ bool full() const { return pushed_ == kStreamDepth; }
 
-  // Asks for the next k-block; behind the end an empty group keeps the count of groups.
+  // Asks for the next k-block; behind the end an empty group keeps the count of groups. With the last one, the next
+  // kernel may start: its first loads then fill the memory's queue while this one drains. Earlier they would only take
+  // their share of a queue that is full anyway.
   __device__ void push() {
     if (tile_ < end_) {
       const WeightPair w = weights_(tile_, block_);
       bf16* const slot = slots_ + tail_ * kStreamSlot;
       cp_async16(slot, w.low, w.low_valid);
       cp_async16(slot + kStreamSlot / 2, w.high, w.high_valid);
-      if (++block_ == blocks_) block_ = 0, tile_ += step_;
+      if (++block_ == blocks_) {
+        block_ = 0, tile_ += step_;
+        if (tile_ >= end_) let_next_start();
+      }
     }
     cp_async_commit();
     tail_ = (tail_ + 1) % kStreamDepth;
@@ -79,7 +86,7 @@ class WeightStream {
   // acc = this warp's share of the next tile; `x(n, block)` gives the 8 columns of token 8 n + g that this lane holds.
   // The queue must be full.
   template <int NT, class X>
-  __device__ void multiply(float (&acc)[NT][4], const X& x) {
+  __device__ void multiply(float (&acc)[NT][4], X x) {
 #pragma unroll
     for (int n = 0; n < NT; ++n)
 #pragma unroll
@@ -141,18 +148,22 @@ class PartialSums {
   bool odd_ = false;
 };
 
-// Copies `rows` rows of `width` columns to shared memory, zeros up to `padded` columns (a multiple of 8). Four loads of a
+// Copies `rows` rows of `width` columns to shared memory, zeros up to `padded` columns (a multiple of 8). Six loads of a
 // thread are in flight at once. `row(i)` points to row i; width is a multiple of 8 when `vector`. The block's threads from
 // `first_thread` on take part.
 template <class Row>
 __device__ void stage_rows(bf16* shared, int stride, int rows, int width, int padded, bool vector, const Row& row,
                            int first_thread = 0) {
+  constexpr int kLoads = 6;
   const int chunks = padded / 8, total = rows * chunks, threads = kStreamThreads - first_thread;
-  for (int first = static_cast<int>(threadIdx.x) - first_thread; first < total; first += 4 * threads) {
-    uint4 v[4];
+  // Blocks begin at different places: all reading the same line at once would queue at one slice of the L2.
+  const int start = static_cast<int>(blockIdx.x * 61u % static_cast<unsigned>(max(total, 1)));
+  const auto place = [&](int i) { return i + start < total ? i + start : i + start - total; };
+  for (int first = static_cast<int>(threadIdx.x) - first_thread; first < total; first += kLoads * threads) {
+    uint4 v[kLoads];
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int i = first + j * threads, r = i / chunks, k = (i - r * chunks) * 8;
+    for (int j = 0; j < kLoads; ++j) {
+      const int i = first + j * threads, at = place(i), r = at / chunks, k = (at - r * chunks) * 8;
       v[j] = make_uint4(0, 0, 0, 0);
       if (i >= total || k >= width) continue;
       const bf16* const from = row(r) + k;
@@ -166,8 +177,8 @@ __device__ void stage_rows(bf16* shared, int stride, int rows, int width, int pa
       }
     }
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int i = first + j * threads, r = i / chunks, k = (i - r * chunks) * 8;
+    for (int j = 0; j < kLoads; ++j) {
+      const int i = first + j * threads, at = place(i), r = at / chunks, k = (at - r * chunks) * 8;
       if (i < total) *reinterpret_cast<uint4*>(shared + r * stride + k) = v[j];
     }
   }

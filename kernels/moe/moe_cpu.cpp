@@ -1,6 +1,6 @@
 // Mixture of experts on the CPU.
 //
-//   Math     kernels/moe/moe.h, in the precision of T throughout; expert_weights are rounded to fp32 only for the caller.
+//   Math     kernels/moe/moe.h, in the precision of T throughout; only the caller's expert_weights are rounded to fp32.
 //   Work     Tokens are sorted by expert; then (hit expert, slice of its channels) pairs are shared among the threads,
 //            once for gate and up and once for down. Experts that no token chose are never read.
 //   Checked  tests/test_moe.cpp, against a dense sum over all experts.
@@ -66,7 +66,9 @@ void experts(const Moe<Cpu<T>>& args, int64_t first, int64_t count, const std::v
 
   // Pairs sorted by expert. pair_at[n, j] is where token n's j-th expert went; shared experts come last.
   std::vector<int64_t> start(E + S + 1, 0), pair_at(count * places), token_of(count * places);
-  const auto expert_at = [&](int64_t n, int64_t j) { return j < top_k ? args.expert_ids(first + n, j) : E + j - top_k; };
+  const auto expert_at = [&](int64_t n, int64_t j) {
+    return j < top_k ? args.expert_ids(first + n, j) : E + j - top_k;
+  };
   for (int64_t n = 0; n < count; ++n)
     for (int64_t j = 0; j < places; ++j) ++start[expert_at(n, j) + 1];
   std::partial_sum(start.begin(), start.end(), start.begin());

@@ -39,7 +39,7 @@ struct FewArgs {
 };
 
 template <int PerLane>
-__global__ void __launch_bounds__(kStreamThreads, 2) few_gate_up_kernel(const __grid_constant__ FewArgs a) {
+__global__ void __launch_bounds__(kStreamThreads, 3) few_gate_up_kernel(const __grid_constant__ FewArgs a) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   __shared__ int chosen[kMoeFewTokens * kMoeTopK];
   __shared__ float chosen_weight[kMoeFewTokens * kMoeTopK];
@@ -53,19 +53,20 @@ __global__ void __launch_bounds__(kStreamThreads, 2) few_gate_up_kernel(const __
   const int first_column = warp * a.blocks * kStreamColumns + 8 * t;
 
   // Items: the shared experts with all tokens, then (token, slot) pairs.
-  const auto weights = [&](int tile, int block) {
-    const int item = tile / item_tiles, row = (tile - item * item_tiles) * 8 + g;
-    const int expert = item < a.shared ? a.rule.experts + item : chosen[item - a.shared];
-    const int column = first_column + block * kStreamColumns;
-    const bf16* const p = a.gate_up + (int64_t{expert} * 2 * a.inner + row) * a.width + column;
-    const bool inside = column < a.width;
-    return WeightPair{p, p + int64_t{a.inner} * a.width, inside, inside};
+  const auto weights = [&, p = a.gate_up](int tile, int block) mutable {
+    if (block == 0) {
+      const int item = tile / item_tiles, row = (tile - item * item_tiles) * 8 + g;
+      const int expert = item < a.shared ? a.rule.experts + item : chosen[item - a.shared];
+      p = a.gate_up + (int64_t{expert} * 2 * a.inner + row) * a.width + first_column;
+    }
+    const bf16* const gate = p + block * kStreamColumns;
+    const bool inside = first_column + block * kStreamColumns < a.width;
+    return WeightPair{gate, gate + int64_t{a.inner} * a.width, inside, inside};
   };
   WeightStream stream(ring, weights, a.blocks);
   stream.set_tiles(blockIdx.x, tiles, gridDim.x);
   while (!stream.full() && stream.next_tile() < a.shared * item_tiles) stream.push();
 
-  let_next_start();
   wait_for_previous();
   if (warp < a.tokens) {
     int id;
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(kStreamThreads, 2) few_gate_up_kernel(const __
   }
 }
 
-__global__ void __launch_bounds__(kStreamThreads, 2) few_down_kernel(const __grid_constant__ FewArgs a) {
+__global__ void __launch_bounds__(kStreamThreads, 3) few_down_kernel(const __grid_constant__ FewArgs a) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   __shared__ int chosen[kMoeFewTokens * kMoeTopK];
   bf16* const ring = reinterpret_cast<bf16*>(shared_memory);
@@ -118,46 +119,54 @@ __global__ void __launch_bounds__(kStreamThreads, 2) few_down_kernel(const __gri
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int top_k = a.rule.top_k, slots = top_k + a.shared;
   const int padded = kStreamWarps * a.blocks * kStreamColumns;  // columns of a slot in shared memory
-  const int token_tiles = (a.width + kStreamRows - 1) / kStreamRows, tiles = a.tokens * token_tiles;
+  const int token_tiles = a.width / kStreamRows, tiles = a.tokens * token_tiles;
   const int first_column = warp * a.blocks * kStreamColumns + 8 * t;
   float* const sums = reinterpret_cast<float*>(hidden + a.tokens * slots * padded);
 
-  // A warp's k-blocks: its part of the first shared expert, of the next, ..., then of the routed ones.
-  const auto weights = [&](int tile, int block) {
-    const int order = block / a.blocks, column = first_column + (block - order * a.blocks) * kStreamColumns;
-    const int token = tile / token_tiles, row = (tile - token * token_tiles) * kStreamRows + g;
-    const int expert = order < a.shared ? a.rule.experts + order : chosen[token * top_k + order - a.shared];
-    const bf16* const p = a.down + (int64_t{expert} * a.width + row) * a.inner + column;
-    const bool inside = column < a.inner;
-    return WeightPair{p, p + int64_t{8} * a.inner, inside && row < a.width, inside && row + 8 < a.width};
+  // A warp's k-blocks: its part of the first shared expert, of the next, ..., then of the routed ones. `part` counts
+  // k-blocks within an expert, `order` experts.
+  const auto weights = [&, p = a.down, part = 0, order = 0, token = 0, row = 0](int tile, int block) mutable {
+    if (block == 0) {
+      token = tile / token_tiles, row = (tile - token * token_tiles) * kStreamRows + g;
+      part = 0, order = 0;
+    }
+    if (part == 0) {
+      const int expert = order < a.shared ? a.rule.experts + order : chosen[token * top_k + order - a.shared];
+      p = a.down + (int64_t{expert} * a.width + row) * a.inner + first_column;
+    }
+    const bf16* const low = p + part * kStreamColumns;
+    const bool inside = first_column + part * kStreamColumns < a.inner;
+    if (++part == a.blocks) part = 0, ++order;
+    return WeightPair{low, low + 8 * a.inner, inside, inside};  // D is a multiple of 16: every row exists
   };
   WeightStream stream(ring, weights, slots * a.blocks);
   stream.set_tiles(blockIdx.x, tiles, gridDim.x);
   for (int i = 0; i < min(a.shared * a.blocks, kStreamDepth); ++i) stream.push();
 
-  let_next_start();
   wait_for_previous();
   for (int i = threadIdx.x; i < a.tokens * top_k; i += kStreamThreads)
     chosen[i] = a.ids[i / top_k * a.ids_stride + i % top_k];
   __syncthreads();
   stream.fill();
-  stage_rows(hidden, padded, a.tokens * slots, a.inner, padded, true,
-             [&](int i) { return a.hidden + int64_t{i} * a.inner; });
+  // In the same order of experts: the shared ones first.
+  stage_rows(hidden, padded, a.tokens * slots, a.inner, padded, true, [&](int i) {
+    const int n = i / slots, order = i - n * slots, slot = order < a.shared ? top_k + order : order - a.shared;
+    return a.hidden + (int64_t{n} * slots + slot) * a.inner;
+  });
   __syncthreads();
 
   PartialSums partial(sums, 1);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const int token = tile / token_tiles, first_row = (tile - token * token_tiles) * kStreamRows;
     float acc[1][4];
-    stream.multiply(acc, [&](int, int block) {
-      if (g > 0) return make_uint4(0, 0, 0, 0);
-      const int order = block / a.blocks, column = first_column + (block - order * a.blocks) * kStreamColumns;
-      const int slot = order < a.shared ? top_k + order : order - a.shared;
-      return *reinterpret_cast<const uint4*>(hidden + (token * slots + slot) * padded + column);
+    stream.multiply(acc, [&, p = hidden + token * slots * padded + first_column, part = 0](int, int) mutable {
+      const bf16* const from = p + part * kStreamColumns;
+      if (++part == a.blocks) part = 0, p += padded;
+      return g > 0 ? make_uint4(0, 0, 0, 0) : *reinterpret_cast<const uint4*>(from);
     });
     partial.write(acc);
     __syncthreads();
-    if (threadIdx.x < kStreamRows && first_row + threadIdx.x < a.width)
+    if (threadIdx.x < kStreamRows)
       a.out[token * a.out_stride + first_row + threadIdx.x] = __float2bfloat16_rn(partial.sum(threadIdx.x, 0));
     partial.flip();
   }
@@ -220,7 +229,7 @@ void moe_few(const Moe<Gpu>& args, View<const float, 2> logits, View<Bf16, 2> hi
          "moe_few_gate_up", a);
 
   a.blocks = warp_blocks(a.inner);
-  const int64_t tiles = int64_t{a.tokens} * ((a.width + kStreamRows - 1) / kStreamRows);
+  const int64_t tiles = int64_t{a.tokens} * (a.width / kStreamRows);
   allow_shared(few_down_kernel, bytes, "moe_few_down");
   launch(few_down_kernel, dim3(stream_blocks(tiles, bytes)), dim3(kStreamThreads), bytes, stream, "moe_few_down", a);
 }

@@ -36,7 +36,7 @@ struct StreamArgs {
 };
 
 template <int NT, bool GateUp>
-__global__ void __launch_bounds__(kStreamThreads, NT == 1 ? 2 : 1) stream_kernel(const __grid_constant__ StreamArgs a) {
+__global__ void __launch_bounds__(kStreamThreads, NT == 1 ? 3 : 2) stream_kernel(const __grid_constant__ StreamArgs a) {
   constexpr int kTokens = 8 * NT;
   extern __shared__ __align__(128) unsigned char shared_memory[];
   __shared__ int entry[kTokens];
@@ -50,18 +50,19 @@ __global__ void __launch_bounds__(kStreamThreads, NT == 1 ? 2 : 1) stream_kernel
   const int inner = a.rows / 2;  // gate_up only
   const int item_tiles = GateUp ? inner / 8 : a.rows / kStreamRows;
 
-  let_next_start();
   wait_for_previous();
   const int64_t tiles = int64_t{*a.item_count} * item_tiles;
   const int first = static_cast<int>(tiles * blockIdx.x / gridDim.x);
   const int end = static_cast<int>(tiles * (blockIdx.x + 1) / gridDim.x);
 
-  const auto weights = [&](int tile, int block) {
-    const int item = tile / item_tiles, row = (tile - item * item_tiles) * (GateUp ? 8 : kStreamRows) + g;
-    const int column = first_column + block * kStreamColumns;
-    const bf16* const p = a.weights + (int64_t{a.items[item].expert} * a.rows + row) * a.columns + column;
-    const bool inside = column < a.columns;
-    return WeightPair{p, p + int64_t{GateUp ? inner : 8} * a.columns, inside, inside};
+  const auto weights = [&, p = a.weights](int tile, int block) mutable {
+    if (block == 0) {
+      const int item = tile / item_tiles, row = (tile - item * item_tiles) * (GateUp ? 8 : kStreamRows) + g;
+      p = a.weights + (int64_t{a.items[item].expert} * a.rows + row) * a.columns + first_column;
+    }
+    const bf16* const low = p + block * kStreamColumns;
+    const bool inside = first_column + block * kStreamColumns < a.columns;
+    return WeightPair{low, low + int64_t{GateUp ? inner : 8} * a.columns, inside, inside};
   };
   WeightStream stream(ring, weights, a.blocks);
   stream.set_tiles(first, end, 1);
