@@ -1,4 +1,5 @@
-// MLA on the GPU: which kernels a problem gets, and their order. The kernels are in the .cu files beside this one.
+// MLA on the GPU: which kernels a problem gets, and their order. The kernels are in the .cu files beside this
+// one.
 
 #include <cstdint>
 
@@ -20,13 +21,15 @@ Attention attention_of(const Mla<Gpu>& args) {
   const bool absorbed = args.form == MlaForm::kAbsorbed ||
                         (args.form == MlaForm::kAutomatic && args.q.size[1] <= kMlaAbsorbedTokens);
   if (!absorbed) return Attention::kExpanded;
-  return is(args, kMlaNope, kMlaRope, kMlaValue) && args.rank == kMlaRank ? Attention::kSplit : Attention::kGeneric;
+  const bool split = is(args, kMlaNope, kMlaRope, kMlaValue) && args.rank == kMlaRank;
+  return split ? Attention::kSplit : Attention::kGeneric;
 }
 
 // Kernels that move 16 bytes at a time need rows that begin on 16 bytes.
 template <class T>
 bool aligned(const View<T, 3>& view) {
-  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && view.stride[0] % 8 == 0 && view.stride[1] % 8 == 0;
+  const auto address = reinterpret_cast<uintptr_t>(view.data);
+  return address % 16 == 0 && view.stride[0] % 8 == 0 && view.stride[1] % 8 == 0;
 }
 
 void absorbed_split(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
@@ -44,7 +47,8 @@ void absorbed_split(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
 
 void expanded(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
   View<Bf16, 4> q_pe;
-  if (args.rope_theta > 0) q_pe = scratch.take<Bf16>(args.q.size[0], args.q.size[1], args.heads, args.rope_dim);
+  const int64_t B = args.q.size[0], T = args.q.size[1];
+  if (args.rope_theta > 0) q_pe = scratch.take<Bf16>(B, T, args.heads, args.rope_dim);
   if (!scratch.measuring()) {
     mla_append_cuda(args, stream);
     if (q_pe) mla_rotate_queries_cuda(args, q_pe, stream);
@@ -58,7 +62,8 @@ std::string mla_cuda_unsupported(const Mla<Gpu>& args) {
   const int N = args.nope_dim, P = args.rope_dim, V = args.value_dim, R = args.rank;
   const int64_t B = args.q.size[0];
   if (args.max_context > args.cache.size[1])
-    return text("max_context is ", args.max_context, " but the cache has ", args.cache.size[1], " rows a sequence");
+    return text("max_context is ", args.max_context, " but the cache has ", args.cache.size[1],
+                " rows a sequence");
   if (P % 2 != 0) return text("rope_dim is ", P, "; rotation takes pairs, so it must be even");
   switch (attention_of(args)) {
     case Attention::kSplit:
@@ -71,7 +76,8 @@ std::string mla_cuda_unsupported(const Mla<Gpu>& args) {
     case Attention::kExpanded:
       if (!is(args, 128, 64, 128) && !is(args, 64, 32, 64))
         return text("expanded attention with nope, rope and value dims (", N, ", ", P, ", ", V,
-                    "); CUDA kernels exist for (128, 64, 128) and (64, 32, 64). Use the absorbed form or --backend cpu");
+                    "); CUDA kernels exist for (128, 64, 128) and (64, 32, 64). Use the absorbed form or "
+                    "--backend cpu");
       if (R % 8 != 0) return text("rank is ", R, "; expanded attention needs a multiple of 8");
       break;
   }

@@ -1,24 +1,28 @@
 // MLA decode, absorbed form: every query row against the latent cache, split over the whole chip.
 //
-//   Math     kernels/mla/mla.h with q' from mla_prepare.cu: O[row] = sum_s softmax_s(scale q'[row] . cache[s]) cache[s,
-//            :R]. Online softmax in fp32, base 2; P is rounded to bf16 for the second product.
-//   Work     The cache tiles (32 tokens) of all sequences form one line; each block takes an equal stretch of it, from
-//            the lengths on the device (MlaSplitPlan). Tiles stream through a ring of 5 shared-memory stages, and the
-//            ring runs on across sequences. cp.async by all threads: bulk copies of a row each, issued by one warp,
-//            made 1M tokens take 537 us.
-//            S = Q K^T: warp (k, half) takes 144 of the 576 channels and 16 of the 32 tokens, so that its part of Q stays
-//            in registers for the whole sequence; the four parts meet in shared memory. Softmax: 8 threads a row.
-//            O += P V: warp w owns value columns [64 w, 64 w + 64) of all 32 rows.
+//   Math     kernels/mla/mla.h with q' from mla_prepare.cu: O[row] = sum_s softmax_s(scale q'[row] .
+//            cache[s]) cache[s, :R]. Online softmax in fp32, base 2; P is rounded to bf16 for the second
+//            product.
+//   Work     The cache tiles (32 tokens) of all sequences form one line; each block takes an equal stretch of
+//            it, from the lengths on the device (MlaSplitPlan). Tiles stream through a ring of 5
+//            shared-memory stages, and the ring runs on across sequences. cp.async by all threads: bulk
+//            copies of a row each, issued by one warp, made 1M tokens take 537 us.
+//            S = Q K^T: warp (k, half) takes 144 of the 576 channels and 16 of the 32 tokens, so that its
+//            part of Q stays in registers for a whole sequence; the four parts meet in shared memory.
+//            Softmax: 8 threads a row. O += P V: warp w owns value columns [64 w, 64 w + 64) of all 32 rows.
 //            Two barriers a tile; O += P V of one tile and S of the next are not separated by one.
 //   Grid     (groups, row tiles) blocks of 256, groups * row tiles <= multiprocessors: one block each.
-//   Cost     2 (R + P) bytes and 2 T H (2 R + P) flops a cached token. At 4.3 TB/s a multiprocessor has a token every
-//            60 to 70 cycles; the mma alone take about 27. Partial results: 64 KB a block, written once, read once.
-//            Append to merge, one sequence, H200: 27 us at 16K tokens, 67 at 128K, 374 at 1M (3.23 TB/s); CUDA graph.
-//   Uses     sm_90a; 210 KB of shared memory, so one block a multiprocessor; 74 to 110 KB in flight. No spills (ptxas).
-//   Limits   (R, P) = (512, 64), cache rows 16-byte aligned, B <= 1024. More than 32 rows (T H) cost one more pass over
-//            the cache for each 32, at the same time, so that most of it hits L2.
+//   Cost     2 (R + P) bytes and 2 T H (2 R + P) flops a cached token. At 4.3 TB/s a multiprocessor has a
+//            token every 60 to 70 cycles; the mma alone take about 27. Partial results: 64 KB a block,
+//            written once, read once. Append to merge, one sequence, H200: 27 us at 16K tokens, 67 at 128K,
+//            374 at 1M (3.23 TB/s); CUDA graph.
+//   Uses     sm_90a; 210 KB of shared memory, so one block a multiprocessor; 74 to 110 KB in flight. No
+//            spills (ptxas).
+//   Limits   (R, P) = (512, 64), cache rows 16-byte aligned, B <= 1024. More than 32 rows (T H) cost one more
+//            pass over the cache for each 32, at the same time, so that most of it hits L2.
 //   Checked  tests/cuda/test_mla_cuda.cpp
-//   Next     One barrier a tile: softmax of one tile beside O += P V of the last and S of the next (S, P doubled).
+//   Next     One barrier a tile: softmax of one tile beside O += P V of the last and S of the next (S, P
+//            doubled).
 
 #include "kernels/mla/mla_split.cuh"
 
@@ -70,8 +74,8 @@ __device__ uint64_t read_policy(bool once) {
   return policy;
 }
 
-// By all threads: 8 a row, 9 chunks of 16 bytes each. Rows past the sequence's end become zero: finite, times P = 0.
-// Commits a group in any case, so that a group is a tile to cp_async_wait.
+// By all threads: 8 a row, 9 chunks of 16 bytes each. Rows past the sequence's end become zero: finite, times
+// P = 0. Commits a group in any case, so that a group is a tile to cp_async_wait.
 __device__ void fetch_next(const Split& a, Shared& s, const int* prefix, Fetch& f, uint64_t policy) {
   if (f.tile < f.last) {
     if (f.tile >= prefix[f.sequence + 1]) {  // prefix[0] = 0: the first call always comes here
@@ -85,8 +89,9 @@ __device__ void fetch_next(const Split& a, Shared& s, const int* prefix, Fetch& 
     const int bytes = token < f.context ? 16 : 0;
 #pragma unroll
     for (int i = 0; i < kMlaRow / 64; ++i)
-      asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(to + i * 128),
-                   "l"(from + i * 64), "r"(bytes), "l"(policy)
+      asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;"
+                   :
+                   : "r"(to + i * 128), "l"(from + i * 64), "r"(bytes), "l"(policy)
                    : "memory");
     ++f.tile;
     f.stage = f.stage + 1 == kStages ? 0 : f.stage + 1;
@@ -98,7 +103,8 @@ __device__ void fetch_next(const Split& a, Shared& s, const int* prefix, Fetch& 
 __device__ void score(Shared& s, const bf16* tile, const uint32_t (&q)[kSteps][2][4]) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = warp % kParts, half = warp / kParts;
   float sum[2][2][4] = {};  // [row half][token half]
-  const bf16* const k = tile + (half * 16 + lane / 16 * 8 + lane % 8) * kRowStride + part * kSteps * 16 + lane / 8 % 2 * 8;
+  const int token = half * 16 + lane / 16 * 8 + lane % 8, channel = part * kSteps * 16 + lane / 8 % 2 * 8;
+  const bf16* const k = tile + token * kRowStride + channel;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     uint32_t b[4];
@@ -114,12 +120,15 @@ __device__ void score(Shared& s, const bf16* tile, const uint32_t (&q)[kSteps][2
 #pragma unroll
     for (int n = 0; n < 2; ++n)
 #pragma unroll
-      for (int r = 0; r < 2; ++r)
-        *reinterpret_cast<float2*>(&s.scores[part][m * 16 + r * 8 + lane / 4][half * 16 + n * 8 + lane % 4 * 2]) =
+      for (int r = 0; r < 2; ++r) {
+        const int row = m * 16 + r * 8 + lane / 4, column = half * 16 + n * 8 + lane % 4 * 2;
+        *reinterpret_cast<float2*>(&s.scores[part][row][column]) =
             make_float2(sum[m][n][2 * r], sum[m][n][2 * r + 1]);
+      }
 }
 
-// One row by 8 threads, 4 tokens each. `most` and `sum` live in registers from tile to tile; sum is this thread's share.
+// One row by 8 threads, 4 tokens each. `most` and `sum` live in registers from tile to tile; sum is this
+// thread's share.
 __device__ void softmax(Shared& s, int visible, float scale, float& most, float& sum) {
   const int row = threadIdx.x / 8, column = threadIdx.x % 8 * 4;
   float x[4] = {};
@@ -197,7 +206,8 @@ __global__ void __launch_bounds__(kThreads, 1) mla_split_kernel(const __grid_con
   for (int i = 0; i < kStages - 1; ++i) fetch_next(a, s, prefix, fetch, policy);
 
   int sequence = 0, stage = 0;
-  const int t = min((first_row + static_cast<int>(threadIdx.x) / 8) / a.H, a.T - 1);  // of this thread's softmax row
+  // The token of this thread's softmax row; padding rows take the last one.
+  const int t = min((first_row + static_cast<int>(threadIdx.x) / 8) / a.H, a.T - 1);
   while (tile < last) {
     while (tile >= prefix[sequence + 1]) ++sequence;
     const int end = min(last, prefix[sequence + 1]);
@@ -215,7 +225,8 @@ __global__ void __launch_bounds__(kThreads, 1) mla_split_kernel(const __grid_con
         for (int step = 0; step < kSteps; ++step)
 #pragma unroll
           for (int c = 0; c < 2; ++c)
-            q[step][m][c * 2 + r] = row < rows ? *reinterpret_cast<const uint32_t*>(from + step * 16 + c * 8) : 0;
+            q[step][m][c * 2 + r] =
+                row < rows ? *reinterpret_cast<const uint32_t*>(from + step * 16 + c * 8) : 0;
       }
     float o[2][8][4] = {};
     float most = -INFINITY, sum = 0;
@@ -229,7 +240,7 @@ __global__ void __launch_bounds__(kThreads, 1) mla_split_kernel(const __grid_con
       __syncthreads();  // the scores are whole
       softmax(s, context - (tile - prefix[sequence]) * kMlaTileTokens, a.scale, most, sum);
       cp_async_wait<kStages - 3>();
-      __syncthreads();  // P is whole, the next tile is here, and every warp is done with the tile before this one:
+      __syncthreads();  // P is whole, the next tile is here, and no warp needs the tile before this one:
       accumulate(s, cached, o);
       fetch_next(a, s, prefix, fetch, policy);  // into its stage; here, because other warps are busy with mma
     }

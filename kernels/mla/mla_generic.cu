@@ -1,8 +1,10 @@
-// MLA, absorbed form, for any shape: what small models run. Plain and slow on purpose; no tensor cores, no split.
+// MLA, absorbed form, for any shape: what small models run. Plain and slow on purpose; no tensor cores, no
+// split.
 //
 //   Math     kernels/mla/mla.h. fp32 throughout: only inputs, cache rows and outputs are bf16.
-//   Work     A block is one query of one head. It absorbs w_uk into q (shared memory), walks the cache 256 tokens at a
-//            time with an online softmax (a warp a token for the scores, a thread a channel for the sum), applies w_uv.
+//   Work     A block is one query of one head. It absorbs w_uk into q (shared memory), walks the cache 256
+//            tokens at a time with an online softmax (a warp a token for the scores, a thread a channel for
+//            the sum), applies w_uv.
 //   Grid     (H, T, B) blocks of 256.
 //   Cost     2 (R + P) bytes a cached token, for every head and query again (L2).
 //   Uses     4 (2 R + P + 256) bytes of shared memory.

@@ -13,9 +13,9 @@ inline constexpr int kMlaRow = kMlaRank + kMlaRope;
 inline constexpr int kMlaTileTokens = 32;  // cache rows of one stage
 inline constexpr int kMlaTileRows = 32;    // queries (token-major, then head) of one row tile
 
-// How the split decode is shared out. The cache tiles of all sequences form one line, which `groups` blocks cut evenly
-// on the device, from the real lengths. Where group i and sequence b meet, slot i + b holds the partial result: unique,
-// because going along the line either i or b grows.
+// How the split decode is shared out. The cache tiles of all sequences form one line, which `groups` blocks
+// cut evenly on the device, from the real lengths. Where group i and sequence b meet, slot i + b holds the
+// partial result: unique, because going along the line either i or b grows.
 struct MlaSplitPlan {
   int row_tiles;  // of T H queries; each has its own set of groups over the same line
   int groups;     // at most
@@ -30,11 +30,13 @@ inline MlaSplitPlan mla_split_plan(const Mla<Gpu>& args, int multiprocessors) {
   const int64_t row_tiles = (rows + kMlaTileRows - 1) / kMlaTileRows;
   const int64_t tiles = B * ((args.max_context + kMlaTileTokens - 1) / kMlaTileTokens);
   const int64_t by_work = (tiles + kMlaGroupTiles - 1) / kMlaGroupTiles;
-  const int64_t groups = std::clamp<int64_t>(by_work, 1, std::clamp<int64_t>(multiprocessors / row_tiles, 1, kMlaMostGroups));
+  const int64_t by_chip = std::clamp<int64_t>(multiprocessors / row_tiles, 1, kMlaMostGroups);
+  const int64_t groups = std::clamp<int64_t>(by_work, 1, by_chip);
   return {static_cast<int>(row_tiles), static_cast<int>(groups), static_cast<int>(groups + B)};
 }
 
-// Partial results of the split decode, fp32. The values are not divided by their sums; maxima are in units of log2.
+// Partial results of the split decode, fp32. The values are not divided by their sums; maxima are in units of
+// log2.
 struct MlaPartials {
   View<float, 4> values;  // [row_tiles, slots, kMlaTileRows, kMlaRank]
   View<float, 4> stats;   // [row_tiles, slots, kMlaTileRows, 2]  maximum, sum
@@ -49,11 +51,12 @@ void mla_rotate_queries_cuda(const Mla<Gpu>& args, View<Bf16, 4> q_pe, cudaStrea
 void mla_split_cuda(const Mla<Gpu>& args, View<const Bf16, 4> query, const MlaPartials& partials,
                     const MlaSplitPlan& plan, cudaStream_t stream);
 // mla_merge.cu
-void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan, cudaStream_t stream);
+void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
+                    cudaStream_t stream);
 // mla_generic.cu
 void mla_generic_cuda(const Mla<Gpu>& args, cudaStream_t stream);
-// mla_prefill.cu: all of the expanded form behind the append, the expansion of the keys included. An empty q_pe means
-// that the queries need no rotation.
+// mla_prefill.cu: all of the expanded form behind the append, the expansion of the keys included. An empty
+// q_pe means that the queries need no rotation.
 void mla_expanded_cuda(const Mla<Gpu>& args, View<const Bf16, 4> q_pe, Arena& scratch, cudaStream_t stream);
 
 }  // namespace kdabench

@@ -1,11 +1,14 @@
 // MLA decode, second half: merges the partial results of the split kernel and applies w_uv.
 //
-//   Math     O[row] = sum_i 2^(m_i - m) O_i / sum_i 2^(m_i - m) l_i over the slots i of a sequence, m = max_i m_i;
-//            out[h] = w_uv[h] O. O is rounded to bf16 before w_uv (fp32 accumulation), as a separate GEMM would see it.
-//   Work     A cluster of 4 blocks owns one head and up to 16 tokens. Block `part` merges latent columns [128 part, ..)
-//            and hands them to the other three through distributed shared memory; then it computes 32 of the 128
-//            outputs by mma, tokens on the M side. Its 32 x 512 weights are in registers before it waits.
-//   Grid     (4, H, token groups) blocks of 512: 128 blocks for one token of 32 heads, so that the whole chip merges.
+//   Math     O[row] = sum_i 2^(m_i - m) O_i / sum_i 2^(m_i - m) l_i over the slots i of a sequence, m = max_i
+//            m_i; out[h] = w_uv[h] O. O is rounded to bf16 before w_uv (fp32 accumulation), as a separate
+//            GEMM would see it.
+//   Work     A cluster of 4 blocks owns one head and up to 16 tokens. Block `part` merges latent columns [128
+//            part, ..) and hands them to the other three through distributed shared memory; then it computes
+//            32 of the 128 outputs by mma, tokens on the M side. Its 32 x 512 weights are in registers before
+//            it waits.
+//   Grid     (4, H, token groups) blocks of 512: 128 blocks for one token of 32 heads, so that the whole chip
+//            merges.
 //   Cost     64 KB a slot from L2 (8.65 MB at 132 slots), 2 H V R bytes of weights (4.2 MB for 32 heads).
 //   Uses     sm_90a; 25 KB of shared memory and 4 bytes a slot and token.
 //   Limits   (R, V) = (512, 128), B <= 1024.
@@ -39,7 +42,8 @@ struct Merge {
 __global__ void __cluster_dims__(kParts, 1, 1) __launch_bounds__(kWarps * 32)
     mla_merge_kernel(const __grid_constant__ Merge a) {
   __shared__ alignas(16) bf16 merged[kMostTokens][kStride];
-  __shared__ alignas(16) float parts[kWarps][kColumns];  // sums of warps that share a token; later of channel quarters
+  // Sums of the warps that share a token; later of the channel quarters.
+  __shared__ alignas(16) float parts[kWarps][kColumns];
   __shared__ int first_slot[kMostTokens], slot_count[kMostTokens];
   extern __shared__ float dynamic[];
   float* const weights = dynamic;  // [kMostTokens][groups]
@@ -50,12 +54,12 @@ __global__ void __cluster_dims__(kParts, 1, 1) __launch_bounds__(kWarps * 32)
   const int64_t first = int64_t{blockIdx.z} * a.block_tokens;
   const int tokens = static_cast<int>(min(int64_t{a.block_tokens}, int64_t{a.B} * a.T - first));
 
-  // Warp (outputs, quarter): 8 outputs x 128 channels. A lane holds 8 adjacent channels of one output for each 32: the
-  // mma sees the channels of a 32 in another order than memory, the same for both operands.
+  // Warp (outputs, quarter): 8 outputs x 128 channels. A lane holds 8 adjacent channels of one output for
+  // each 32: the mma sees the channels of a 32 in another order than memory, the same for both operands.
   const int outputs = warp % 4 * 8, quarter = warp / 4;
   uint4 w[kQuarter / 32];
-  const bf16* const w_uv = a.kv_b + (int64_t{h} * (a.N + kMlaValue) + a.N + part * kOutputs + outputs + lane / 4) * kMlaRank +
-                           quarter * kQuarter + lane % 4 * 8;
+  const int64_t w_row = int64_t{h} * (a.N + kMlaValue) + a.N + part * kOutputs + outputs + lane / 4;
+  const bf16* const w_uv = a.kv_b + w_row * kMlaRank + quarter * kQuarter + lane % 4 * 8;
 #pragma unroll
   for (int i = 0; i < kQuarter / 32; ++i) {
     const Bf16x8 loaded = load_stream(w_uv + i * 32);
@@ -103,13 +107,14 @@ __global__ void __cluster_dims__(kParts, 1, 1) __launch_bounds__(kWarps * 32)
     const uint2 packed = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w));
     bf16* const here = &merged[k][part * kColumns + lane * 4];
 #pragma unroll
-    for (int peer = 0; peer < kParts; ++peer) *reinterpret_cast<uint2*>(cluster.map_shared_rank(here, peer)) = packed;
+    for (int peer = 0; peer < kParts; ++peer)
+      *reinterpret_cast<uint2*>(cluster.map_shared_rank(here, peer)) = packed;
   };
   if (const int k = warp / ways; k < tokens) {
     const int row = static_cast<int>((first + k) % a.T) * a.H + h;
+    const int64_t slot = int64_t{row / kMlaTileRows} * a.slots + first_slot[k];
     const float* const values =
-        a.values + ((int64_t{row / kMlaTileRows} * a.slots + first_slot[k]) * kMlaTileRows + row % kMlaTileRows) * kMlaRank +
-        part * kColumns + lane * 4;
+        a.values + (slot * kMlaTileRows + row % kMlaTileRows) * kMlaRank + part * kColumns + lane * 4;
     float4 sum = {0, 0, 0, 0};
 #pragma unroll 8
     for (int i = warp % ways; i < slot_count[k]; i += ways) {
@@ -160,21 +165,23 @@ __global__ void __cluster_dims__(kParts, 1, 1) __launch_bounds__(kWarps * 32)
       const int k = lane / 4 + 8 * r;
       if (k >= tokens) continue;
       const int64_t b = (first + k) / a.T, t = (first + k) % a.T;
-      *reinterpret_cast<uint32_t*>(a.out + b * a.out_batch + t * a.out_token + h * kMlaValue + part * kOutputs + outputs +
-                                   lane % 4 * 2) = packed[r];
+      const int column = h * kMlaValue + part * kOutputs + outputs + lane % 4 * 2;
+      *reinterpret_cast<uint32_t*>(a.out + b * a.out_batch + t * a.out_token + column) = packed[r];
     }
   }
 }
 
 }  // namespace
 
-void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan, cudaStream_t stream) {
+void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
+                    cudaStream_t stream) {
   Merge a;
   a.kv_b = as_bf16(args.kv_b.data);
   a.values = partials.values.data, a.stats = reinterpret_cast<const float2*>(partials.stats.data);
   a.lengths = args.lengths.data, a.out = as_bf16(args.out.data);
   a.out_batch = args.out.stride[0], a.out_token = args.out.stride[1];
-  a.B = static_cast<int>(args.q.size[0]), a.T = static_cast<int>(args.q.size[1]), a.H = args.heads, a.N = args.nope_dim;
+  a.B = static_cast<int>(args.q.size[0]), a.T = static_cast<int>(args.q.size[1]);
+  a.H = args.heads, a.N = args.nope_dim;
   a.groups = plan.groups, a.slots = plan.slots;
 
   // Weights are read once for each token group: as many tokens a group as leave four blocks a multiprocessor.

@@ -1,19 +1,22 @@
 // MLA prefill, expanded form: keys and values of each head are made from the cache, then flash attention.
 //
-//   Math     kernels/mla/mla.h at any offset: query t of sequence b sees keys [0, lengths[b] + t]. Scores and softmax in
-//            fp32, P rounded to bf16 for the second product; k_nope and v are rounded to bf16 by the expansion.
-//   Work     For each sequence and segment of 8192 keys: one GEMM [segment, R] x [R, H (N + V)] into scratch, then the
-//            attention kernel, which carries (maximum, sum, O) in fp32 from segment to segment and divides in the
-//            segment of a tile's last key. A block takes 128 queries of one head (256 from 2048 queries on), 16 or 32 a
-//            warp, and 64 keys at a time in two cp.async stages: k_nope and v from scratch, k_pe from the cache row.
+//   Math     kernels/mla/mla.h at any offset: query t of sequence b sees keys [0, lengths[b] + t]. Scores and
+//            softmax in fp32, P rounded to bf16 for the second product; k_nope and v are rounded to bf16 by
+//            the expansion.
+//   Work     For each sequence and segment of 8192 keys: one GEMM [segment, R] x [R, H (N + V)] into scratch,
+//            then the attention kernel, which carries (maximum, sum, O) in fp32 from segment to segment and
+//            divides in the segment of a tile's last key. A block takes 128 queries of one head (256 from
+//            2048 queries on), 16 or 32 a warp, and 64 keys at a time in two cp.async stages: k_nope and v
+//            from scratch, k_pe from the cache row.
 //   Grid     (query tiles, H) blocks of 256; a tile's neighbours share its keys through L2. Most keys first.
-//   Cost     2 (N + P + V) flops a query, key and head, half of them with a causal mask; the expansion adds
-//            2 R (N + V) a key and head, a tenth at 8192 queries. H200, 8192 queries, 32 heads: 2.59 ms, of which
-//            attention 2.46 (279 TFLOP/s); at 24576 before them 15.8 ms (305 TFLOP/s, expansion counted as time).
-//   Uses     sm_90a, mma.sync. (128, 64, 128): 137 or 188 KB of shared memory, one block a multiprocessor. 256 queries
-//            spill 76 bytes a thread (ptxas).
-//   Limits   (N, P, V) in {(128, 64, 128), (64, 32, 64)}; 16-byte aligned q and cache rows. The host loops over segments
-//            up to max_context, so a loose bound expands rows that nobody reads.
+//   Cost     2 (N + P + V) flops a query, key and head, half of them with a causal mask; the expansion adds 2
+//            R (N + V) a key and head, a tenth at 8192 queries. H200, 8192 queries, 32 heads: 2.59 ms, of
+//            which attention 2.46 (279 TFLOP/s); at 24576 before them 15.8 ms (305 TFLOP/s, expansion counted
+//            as time).
+//   Uses     sm_90a, mma.sync. (128, 64, 128): 137 or 188 KB of shared memory, one block a multiprocessor.
+//            256 queries spill 76 bytes a thread (ptxas).
+//   Limits   (N, P, V) in {(128, 64, 128), (64, 32, 64)}; 16-byte aligned q and cache rows. The host loops
+//            over segments up to max_context, so a loose bound expands rows that nobody reads.
 //   Checked  tests/cuda/test_mla_cuda.cpp
 //   Next     wgmma with both operands in shared memory: mma.sync stops near 60 % of the tensor peak.
 
@@ -70,13 +73,14 @@ __device__ void fetch_keys(const Prefill& a, Tiles<M, N, P, V>& s, int stage, in
 #pragma unroll
   for (int i = threadIdx.x; i < kKeys * kRope; i += kThreads) {
     const int row = i / kRope, chunk = i % kRope * 8;
-    cp_async16(&s.k[stage][row][N + chunk], a.cache + (first + row) * a.cache_token + a.R + chunk, first + row < end);
+    cp_async16(&s.k[stage][row][N + chunk], a.cache + (first + row) * a.cache_token + a.R + chunk,
+               first + row < end);
   }
   cp_async_commit();
 }
 
-// M: fragments of 16 queries a warp. Two halve the shared-memory reads of k and v for each product, but leave no registers
-// for Q, which is then read again for every 64 keys.
+// M: fragments of 16 queries a warp. Two halve the shared-memory reads of k and v for each product, but leave
+// no registers for Q, which is then read again for every 64 keys.
 template <int M, int N, int P, int V>
 __global__ void __launch_bounds__(kThreads, 1) mla_prefill_kernel(const __grid_constant__ Prefill a) {
   extern __shared__ __align__(128) unsigned char memory[];
@@ -89,7 +93,8 @@ __global__ void __launch_bounds__(kThreads, 1) mla_prefill_kernel(const __grid_c
   wait_for_previous();
 
   const int length = *a.length;
-  const int last_key = length + min(first_query + Shared::kQueries, a.T) - 1;  // that any query of this tile sees
+  // That any query of this tile sees.
+  const int last_key = length + min(first_query + Shared::kQueries, a.T) - 1;
   const int end = min(a.segment_last, last_key + 1);
   if (end <= a.segment_first) return;
 
@@ -163,7 +168,8 @@ __global__ void __launch_bounds__(kThreads, 1) mla_prefill_kernel(const __grid_c
         for (int n = 0; n < kKeyTiles; ++n)
 #pragma unroll
           for (int i = 0; i < 2; ++i)
-            if (first + n * 8 + lane % 4 * 2 + i > length + row + 8 * r) x[r / 2][n][r % 2 * 2 + i] = -INFINITY;
+            if (first + n * 8 + lane % 4 * 2 + i > length + row + 8 * r)
+              x[r / 2][n][r % 2 * 2 + i] = -INFINITY;
     }
     float rescale[2 * M];
     bool same = true;
@@ -174,7 +180,8 @@ __global__ void __launch_bounds__(kThreads, 1) mla_prefill_kernel(const __grid_c
       for (int n = 0; n < kKeyTiles; ++n)
         now = fmaxf(now, fmaxf(x[r / 2][n][r % 2 * 2], x[r / 2][n][r % 2 * 2 + 1]));
       now = warp_max<4>(now);
-      // Only padding rows of later segments have none: in the first segment every row sees key 0, later it carries one.
+      // Only padding rows of later segments have none: in the first segment every row sees key 0, later it
+      // carries one.
       const float reference = now == -INFINITY ? 0.f : now * a.scale;
       rescale[r] = exp2_of(most[r] * a.scale - reference);
       same = same && rescale[r] == 1.f;

@@ -1,13 +1,16 @@
-// MLA before the attention: new cache rows, the absorbed queries q', and rotated queries for the expanded form.
+// MLA before the attention: new cache rows, the absorbed queries q', and rotated queries for the expanded
+// form.
 //
-//   Math     kernels/mla/mla.h; row = [rms_norm(kv_a[:R]) | k_pe], q'[h] = [w_uk[h]^T q_nope | q_pe]. fp32 sums, one
-//            rounding to bf16 at the end.
-//   Work     append: a warp per token. Absorb: a block owns 128 of the 512 columns of one head, brings their 128 x 128
-//            weights to shared memory before it waits for the queries, then takes 16 tokens at a time through mma
-//            (for one token 15 rows are padding: the weights are what costs). Rotate: a thread per pair.
-//   Grid     append: tokens / 8. Absorb: (H * 4 + append blocks, tokens / 64): the two run side by side, since neither
-//            needs the other. Rotate: pairs / 256.
-//   Cost     absorb: 2 H N R bytes of weights (4.2 MB for 32 heads), once for every 64 tokens (L2 after the first).
+//   Math     kernels/mla/mla.h; row = [rms_norm(kv_a[:R]) | k_pe], q'[h] = [w_uk[h]^T q_nope | q_pe]. fp32
+//            sums, one rounding to bf16 at the end.
+//   Work     append: a warp per token. Absorb: a block owns 128 of the 512 columns of one head, brings their
+//            128 x 128 weights to shared memory before it waits for the queries, then takes 16 tokens at a
+//            time through mma (for one token 15 rows are padding: the weights are what costs). Rotate: a
+//            thread per pair.
+//   Grid     append: tokens / 8. Absorb: (H * 4 + append blocks, tokens / 64): the two run side by side,
+//            since neither needs the other. Rotate: pairs / 256.
+//   Cost     absorb: 2 H N R bytes of weights (4.2 MB for 32 heads), once for every 64 tokens (L2 after the
+//            first).
 //   Uses     sm_90a; 39,168 bytes of shared memory.
 //   Limits   append and rotate: any shape. Absorb: (R, P, N) = (512, 64, 128).
 //   Checked  tests/cuda/test_mla_cuda.cpp
@@ -123,7 +126,8 @@ __global__ void __launch_bounds__(256) mla_absorb_kernel(const __grid_constant__
       const int64_t token = from + row;
       const bool valid = token < tokens;
       const int64_t b = valid ? token / p.T : 0, t = valid ? token % p.T : 0;
-      cp_async16(&nope[row][chunk], a.q + b * a.q_batch + t * a.q_token + h * (kMlaNope + kMlaRope) + chunk, valid);
+      cp_async16(&nope[row][chunk],
+                 a.q + b * a.q_batch + t * a.q_token + h * (kMlaNope + kMlaRope) + chunk, valid);
       cp_async_commit();
     }
     if (column == 0) {
@@ -135,10 +139,12 @@ __global__ void __launch_bounds__(256) mla_absorb_kernel(const __grid_constant__
         const bf16* const q_pe = a.q + b * a.q_batch + t * a.q_token + h * (kMlaNope + kMlaRope) + kMlaNope;
         __nv_bfloat162 value = *reinterpret_cast<const __nv_bfloat162*>(q_pe + 2 * pair);
         if (p.theta > 0) {
-          const float2 turned = mla_rotate(__bfloat1622float2(value), pair, kMlaRope, p.theta, p.lengths[b] + t);
+          const float2 turned =
+              mla_rotate(__bfloat1622float2(value), pair, kMlaRope, p.theta, p.lengths[b] + t);
           value = __floats2bfloat162_rn(turned.x, turned.y);
         }
-        *reinterpret_cast<__nv_bfloat162*>(a.query + (token * a.H + h) * kMlaRow + kMlaRank + 2 * pair) = value;
+        bf16* const to = a.query + (token * a.H + h) * kMlaRow + kMlaRank + 2 * pair;
+        *reinterpret_cast<__nv_bfloat162*>(to) = value;
       }
     }
     cp_async_wait<0>();
@@ -219,7 +225,8 @@ void mla_absorb_cuda(const Mla<Gpu>& args, View<Bf16, 4> query, cudaStream_t str
   const int64_t tokens = int64_t{a.append.B} * a.append.T;
   const unsigned token_blocks = ceil_div(tokens, kBlockTokens);
   a.append_blocks = static_cast<int>(ceil_div(tokens, int64_t{8} * token_blocks));
-  launch(mla_absorb_kernel, dim3(a.H * kColumnTiles + a.append_blocks, token_blocks), 256, 0, stream, "mla_absorb", a);
+  const dim3 grid(a.H * kColumnTiles + a.append_blocks, token_blocks);
+  launch(mla_absorb_kernel, grid, 256, 0, stream, "mla_absorb", a);
 }
 
 void mla_rotate_queries_cuda(const Mla<Gpu>& args, View<Bf16, 4> q_pe, cudaStream_t stream) {

@@ -6,8 +6,8 @@
 
 namespace kdabench::device {
 
-// prefix[b] is the number of tiles of all sequences before b; prefix[B] of all. Every sequence has at least one.
-// Called by all threads of a block; ends with a barrier.
+// prefix[b] is the number of tiles of all sequences before b; prefix[B] of all. Every sequence has at least
+// one. Called by all threads of a block; ends with a barrier.
 __device__ inline void mla_tile_prefix(int* prefix, const int32_t* lengths, int B, int T) {
   for (int b = threadIdx.x; b < B; b += blockDim.x)
     prefix[b + 1] = (lengths[b] + T + kMlaTileTokens - 1) / kMlaTileTokens;
@@ -38,11 +38,13 @@ struct MlaLine {
       : tiles(tiles_), groups(min(most_groups, (tiles_ + kMlaGroupTiles - 1) / kMlaGroupTiles)) {}
   // Group i owns tiles [first(i), first(i + 1)).
   __device__ int first(int i) const { return static_cast<int>(tiles * i / groups); }
-  __device__ int owner(int tile) const { return static_cast<int>(((tile + int64_t{1}) * groups - 1) / tiles); }
+  __device__ int owner(int tile) const {
+    return static_cast<int>(((tile + int64_t{1}) * groups - 1) / tiles);
+  }
 };
 
-// Rotates the pair (2 i, 2 i + 1) of P channels by position * theta^(-2 i / P). The angle is reduced in double: at
-// position 2^20 a float angle would be off by 0.06.
+// Rotates the pair (2 i, 2 i + 1) of P channels by position * theta^(-2 i / P). The angle is reduced in
+// double: at position 2^20 a float angle would be off by 0.06.
 __device__ inline float2 mla_rotate(float2 pair, int i, int P, float theta, int64_t position) {
   constexpr double kTurn = 6.283185307179586;
   const double angle = position * exp2(-2.0 * i / P * log2(static_cast<double>(theta)));

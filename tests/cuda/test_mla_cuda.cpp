@@ -1,5 +1,5 @@
-// MLA on the GPU against the double truth of the same bf16 inputs: both absorbed kernels, the expanded one, and the laws
-// that tie them together.
+// MLA on the GPU against the double truth of the same bf16 inputs: both absorbed kernels, the expanded one,
+// and the laws that tie them together.
 
 #include "kernels/mla/mla.h"
 
@@ -33,8 +33,8 @@ std::vector<int32_t> ragged(int64_t batch, int32_t step, int32_t wrap) {
 }
 
 std::string described(const MlaShape& s) {
-  return text("B ", s.batch, " T ", s.tokens, " H ", s.heads, " R ", s.rank, " theta ", s.rope_theta, " context ",
-              s.max_context(), " form ", static_cast<int>(s.form));
+  return text("B ", s.batch, " T ", s.tokens, " H ", s.heads, " R ", s.rank, " theta ", s.rope_theta,
+              " context ", s.max_context());
 }
 
 double out_bound(const MlaShape& s) {
@@ -43,7 +43,8 @@ double out_bound(const MlaShape& s) {
 
 // The rows of the cache that the call wrote, [B, T, R + P]; all others must hold what they held before.
 template <class Value>
-std::vector<Value> new_rows(const MlaShape& s, const std::vector<int32_t>& lengths, const std::vector<Value>& cache) {
+std::vector<Value> new_rows(const MlaShape& s, const std::vector<int32_t>& lengths,
+                            const std::vector<Value>& cache) {
   const int64_t row = s.rank + s.rope_dim, capacity = s.max_context() + s.spare_rows;
   std::vector<Value> rows;
   for (int64_t b = 0; b < s.batch; ++b) {
@@ -203,7 +204,8 @@ TEST(MlaCuda, AbsorbedEqualsExpanded) {
         outs[form == MlaForm::kExpanded] = mirror.download().out;
       }
       EXPECT_TRUE(close("absorbed against expanded", outs[0], outs[1],
-                        {"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, "bth"}, 1.5 * bounds::kMlaGpu, seed));
+                        {"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, "bth"}, 1.5 * bounds::kMlaGpu,
+                        seed));
     }
 }
 
@@ -238,8 +240,8 @@ TEST(MlaCuda, CapturedGraphFollowsTheLengths) {
     auto want = truth.args();
     want.max_context += s.spare_rows;
     mla_cpu(want);
-    EXPECT_TRUE(close("out", mirror.download().out, truth.out, {"bthv", {s.batch, 1, s.heads, s.value_dim}, "bth"},
-                      out_bound(s), seed))
+    EXPECT_TRUE(close("out", mirror.download().out, truth.out,
+                      {"bthv", {s.batch, 1, s.heads, s.value_dim}, "bth"}, out_bound(s), seed))
         << "step " << step;
     for (int32_t& length : truth.lengths) ++length;
   }
