@@ -60,7 +60,7 @@ int choose_chunk(const Moe<Gpu>& args) {
   const double mean = double(args.x.size[0]) * args.top_k / double(args.router.size[0]);
   if (mean <= 2 && moe_stream_fits(args, 8)) return 8;
   if (mean <= 6 && moe_stream_fits(args, 16)) return 16;
-  return mean <= 96 ? 64 : 128;
+  return mean <= 40 ? 64 : 128;
 }
 
 void run(const Moe<Gpu>& args, Arena& scratch, cudaStream_t stream) {

@@ -1,15 +1,17 @@
 // A mixture of experts for prefill, where an expert has many tokens: tiled tensor-core products over gathered rows.
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
-//   Work     A block computes BM tokens x 128 weight rows of one item of the plan, in steps of 64 columns through three
+//   Work     A block computes BM tokens x 256 weight rows of one item of the plan, in steps of 64 columns through four
 //            cp.async stages (rows of 128 bytes, 16-byte chunks XOR-swizzled: ldmatrix has no bank conflicts). Gate and
 //            up rows alternate in groups of 8, so that one thread holds both and silu(gate) * up is an epilogue. Rows
-//            behind the item's last token are neither loaded nor multiplied. Down writes a bf16 row per (token, slot);
-//            moe.cu adds them up in fp32 in the order of the slots.
-//   Grid     (weight tiles, items in the worst case) blocks of 256 threads, two a multiprocessor; a block without an item
+//            behind the item's last token are neither loaded nor multiplied; the two rows of warps take 16-token tiles
+//            in turn, so that both have work in a short item. Down writes a bf16 row per (token, slot); moe.cu adds
+//            them up in fp32 in the order of the slots.
+//   Grid     (weight tiles, items in the worst case) blocks of 256 threads, one a multiprocessor; a block without an item
 //            leaves at once.
-//   Cost     6 D I flops a (token, slot) and padding to 16 tokens: compute bound from about 200 tokens an expert.
-//   Uses     sm_90a mma.sync m16n8k16, warps 2 x 4, warp tile BM / 2 x 32; 96 KB shared at BM = 128.
+//   Cost     6 D I flops a (token, slot) and padding to 16 tokens: compute bound from about 200 tokens an expert. A warp
+//            tile of 64 x 64 reads 4 KB of shared memory for 32 mma (32 cycles against 26); 64 x 32 would read 3 for 16.
+//   Uses     sm_90a mma.sync m16n8k16, warps 2 x 4, warp tile BM / 2 x 64; 192 KB shared at BM = 128.
 //   Limits   D and I multiples of 16; rows aligned to 16 bytes.
 //   Checked  tests/cuda/test_moe_cuda.cpp.
 //   Next     wgmma with bulk tensor copies: mma.sync reaches about 60 % of the rate of wgmma on this chip.
@@ -22,8 +24,9 @@ namespace {
 
 using namespace device;
 
-constexpr int kThreads = 256, kColumns = 64, kWeightRows = 128, kStages = 3;
-constexpr int kChunks = kColumns / 8;  // 16-byte chunks of a row of a stage
+constexpr int kThreads = 256, kColumns = 64, kWeightRows = 256, kStages = 4;
+constexpr int kChunks = kColumns / 8;          // 16-byte chunks of a row of a stage
+constexpr int kCopyRows = kThreads / kChunks;  // rows that all threads copy at once
 
 struct TileArgs {
   const bf16* x;        // gate_up: [tokens, columns]; down: hidden by position
@@ -47,9 +50,9 @@ constexpr int stage_elements() {
 __device__ inline int swizzled(int row, int chunk) { return row * kColumns + ((chunk ^ (row & 7)) * 8); }
 
 template <int BM, bool GateUp>
-__global__ void __launch_bounds__(kThreads, 2) tile_kernel(const __grid_constant__ TileArgs a) {
-  constexpr int kRowTiles = BM / 32;                         // m16 tiles of a warp
-  constexpr int kXLoads = BM * kChunks / kThreads, kWeightLoads = kWeightRows * kChunks / kThreads;
+__global__ void __launch_bounds__(kThreads, 1) tile_kernel(const __grid_constant__ TileArgs a) {
+  constexpr int kRowTiles = BM / 32;  // 16-token tiles of a warp
+  constexpr int kXLoads = BM / kCopyRows, kWeightLoads = kWeightRows / kCopyRows;
   extern __shared__ __align__(128) unsigned char shared[];
   bf16* const stages = reinterpret_cast<bf16*>(shared);
   __shared__ int entry[BM];
@@ -63,30 +66,25 @@ __global__ void __launch_bounds__(kThreads, 2) tile_kernel(const __grid_constant
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int inner = a.rows / 2;  // gate_up only
-  const int warp_m = warp / 4 * (BM / 2), warp_n = warp % 4 * 32;
+  const int warp_m = warp / 4, warp_n = warp % 4 * 64;
+  const auto first_token = [&](int m) { return (2 * m + warp_m) * 16; };
 
-  // What this thread copies: the same chunk of rows r, r + 32, ... of each stage.
+  // What this thread copies: the same chunk of rows r, r + 32, ... of each stage. Weight rows of a block: all in order,
+  // or groups of 8, gate, up, gate, up, of 16 x 8 channels; either way 32 rows on is a fixed distance in memory.
   const int copy_row = threadIdx.x / kChunks, copy_chunk = threadIdx.x % kChunks;
   const bf16* x_row[kXLoads];
-  const bf16* weight_row[kWeightLoads];
 #pragma unroll
   for (int i = 0; i < kXLoads; ++i) {
-    const int r = copy_row + i * (kThreads / kChunks);
+    const int r = copy_row + i * kCopyRows;
     x_row[i] = nullptr;
     if (r < item.count) x_row[i] = a.x + (GateUp ? entry[r] / a.slots : item.first + r) * a.x_stride + copy_chunk * 8;
   }
-#pragma unroll
-  for (int i = 0; i < kWeightLoads; ++i) {
-    const int r = copy_row + i * (kThreads / kChunks);
-    int row = blockIdx.x * kWeightRows + r;
-    bool inside = row < a.rows;
-    if (GateUp) {  // groups of 8 rows: gate, up, gate, up of 16 channels for each of the four warps
-      const int channel = blockIdx.x * (kWeightRows / 2) + r / 32 * 16 + r % 32 / 16 * 8 + r % 8;
-      row = r / 8 % 2 == 0 ? channel : inner + channel;
-      inside = channel < inner;
-    }
-    weight_row[i] = inside ? a.weights + (int64_t{item.expert} * a.rows + row) * a.columns + copy_chunk * 8 : nullptr;
-  }
+  const int rows_on = GateUp ? kCopyRows / 2 : kCopyRows, end_row = GateUp ? inner : a.rows;
+  const int first_row = GateUp ? blockIdx.x * (kWeightRows / 2) + copy_row / 16 * 8 + copy_row % 8
+                               : blockIdx.x * kWeightRows + copy_row;  // a channel, or a row
+  const bf16* const weight_row =
+      a.weights + (int64_t{item.expert} * a.rows + first_row + (GateUp && copy_row / 8 % 2 == 1 ? inner : 0)) * a.columns +
+      copy_chunk * 8;
 
   const int steps = (a.columns + kColumns - 1) / kColumns;
   const auto load = [&](int step) {
@@ -97,17 +95,16 @@ __global__ void __launch_bounds__(kThreads, 2) tile_kernel(const __grid_constant
       const bool inside = column + copy_chunk * 8 < a.columns;
 #pragma unroll
       for (int i = 0; i < kXLoads; ++i)
-        cp_async16(x + swizzled(copy_row + i * (kThreads / kChunks), copy_chunk), inside ? x_row[i] + column : a.x,
-                   inside && x_row[i] != nullptr);
+        cp_async16(x + swizzled(copy_row + i * kCopyRows, copy_chunk), x_row[i] + column, inside && x_row[i] != nullptr);
 #pragma unroll
       for (int i = 0; i < kWeightLoads; ++i)
-        cp_async16(w + swizzled(copy_row + i * (kThreads / kChunks), copy_chunk),
-                   inside ? weight_row[i] + column : a.weights, inside && weight_row[i] != nullptr);
+        cp_async16(w + swizzled(copy_row + i * kCopyRows, copy_chunk),
+                   weight_row + int64_t{i} * rows_on * a.columns + column, inside && first_row + i * rows_on < end_row);
     }
     cp_async_commit();
   };
 
-  float acc[kRowTiles][4][4] = {};
+  float acc[kRowTiles][8][4] = {};
 #pragma unroll
   for (int s = 0; s < kStages - 1; ++s) load(s);
   for (int step = 0; step < steps; ++step) {
@@ -118,20 +115,20 @@ __global__ void __launch_bounds__(kThreads, 2) tile_kernel(const __grid_constant
     const bf16* const w = x + BM * kColumns;
 #pragma unroll
     for (int k = 0; k < kColumns / 16; ++k) {
-      uint32_t b[4][2];
+      uint32_t b[8][2];
 #pragma unroll
-      for (int j = 0; j < 4; j += 2) {
+      for (int j = 0; j < 8; j += 2) {
         uint32_t r[4];
         ldmatrix4(r, w + swizzled(warp_n + j * 8 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
         b[j][0] = r[0], b[j][1] = r[1], b[j + 1][0] = r[2], b[j + 1][1] = r[3];
       }
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
-        if (warp_m + m * 16 >= item.count) continue;
+        if (first_token(m) >= item.count) continue;
         uint32_t r[4];
-        ldmatrix4(r, x + swizzled(warp_m + m * 16 + lane % 16, 2 * k + lane / 16));
+        ldmatrix4(r, x + swizzled(first_token(m) + lane % 16, 2 * k + lane / 16));
 #pragma unroll
-        for (int j = 0; j < 4; ++j) mma_16x8x16(acc[m][j], r, b[j]);
+        for (int j = 0; j < 8; ++j) mma_16x8x16(acc[m][j], r, b[j]);
       }
     }
   }
@@ -140,13 +137,13 @@ __global__ void __launch_bounds__(kThreads, 2) tile_kernel(const __grid_constant
   for (int m = 0; m < kRowTiles; ++m)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int r = warp_m + m * 16 + half * 8 + g;
+      const int r = first_token(m) + half * 8 + g;
       if (r >= item.count) continue;
       if constexpr (GateUp) {
         const int token = entry[r] / a.slots, slot = entry[r] - token * a.slots;
         const float scale = slot < a.top_k ? a.expert_weights[token * a.weights_stride + slot] : 1.f;
 #pragma unroll
-        for (int pair = 0; pair < 2; ++pair) {
+        for (int pair = 0; pair < 4; ++pair) {
           const int channel = blockIdx.x * (kWeightRows / 2) + warp_n / 2 + pair * 8 + 2 * t;
           const float* const gate = &acc[m][2 * pair][2 * half];
           const float* const up = &acc[m][2 * pair + 1][2 * half];
@@ -156,7 +153,7 @@ __global__ void __launch_bounds__(kThreads, 2) tile_kernel(const __grid_constant
         }
       } else {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
+        for (int j = 0; j < 8; ++j) {
           const int row = blockIdx.x * kWeightRows + warp_n + j * 8 + 2 * t;
           if (row < a.rows)
             *reinterpret_cast<uint32_t*>(a.rows_out + int64_t{entry[r]} * a.rows + row) =

@@ -2,7 +2,8 @@
 //
 //   Math     kernels/moe/moe.h; the truth is route_cpu<double>.
 //   Work     Choice: a warp a token; each of top_k rounds is a warp-wide maximum of integer keys and a minimum of indices.
-//            Plan: one block counts, scans and places; every expert's tokens are cut into items of at most `chunk`.
+//            Plan: one block counts, scans and places; every expert's tokens are cut into equal items of at
+//            most `chunk`.
 //   Grid     N / 8 blocks; one block.
 //   Cost     Latency: about 0.5 us of choice, 2 to 20 us of plan (64 to 8192 tokens).
 //   Limits   E <= 1024, S <= 32, top_k <= 32.
@@ -84,9 +85,12 @@ __global__ void __launch_bounds__(kPlanThreads) plan_kernel(const __grid_constan
   }
   __syncthreads();
 
-  for (int e = threadIdx.x; e < all; e += kPlanThreads)
-    for (int done = 0, i = item[e]; done < count[e]; done += a.chunk, ++i)
-      a.items[i] = {e, start[e] + done, min(a.chunk, count[e] - done)};
+  for (int e = threadIdx.x; e < all; e += kPlanThreads) {
+    if (count[e] == 0) continue;
+    const int parts = (count[e] + a.chunk - 1) / a.chunk, size = (count[e] + parts - 1) / parts;  // nearly equal parts
+    for (int done = 0, i = item[e]; done < count[e]; done += size, ++i)
+      a.items[i] = {e, start[e] + done, min(size, count[e] - done)};
+  }
   for (int i = threadIdx.x; i < a.tokens * a.shared; i += kPlanThreads) {
     const int s = i / a.tokens, n = i % a.tokens;
     a.entries[start[a.experts + s] + n] = n * slots + a.top_k + s;
