@@ -79,8 +79,8 @@ struct MoeShape {
   float scale = 2.446f;
   bool renormalize = true;
   bool biased_weights = false;
-  // Tokens are redrawn until the last chosen and the first refused score are 1e-4 apart, so that rounding in fp32 cannot
-  // change the choice: comparisons are about arithmetic, not about ties. Costs one router product in double.
+  // Tokens are redrawn until the last chosen and the first refused score are 1e-4 apart, so that rounding in fp32
+  // cannot change the choice: comparisons are about arithmetic, not about ties. Costs one router product in double.
   bool clear_choice = true;
 };
 
@@ -277,7 +277,8 @@ NormProblem<Types> norm_problem(const NormShape& s, uint64_t seed) {
                                            [&, n = Normal(seed, "residual", s.scale)](int64_t i) {
     return zero_row(i) ? 0 : n(i);
   });
-  p.weight = draw<typename Types::Weight>(1, s.width, 0, [n = Normal(seed, "weight", 0.2f)](int64_t i) { return 1 + n(i); });
+  const Normal weight(seed, "weight", 0.2f);
+  p.weight = draw<typename Types::Weight>(1, s.width, 0, [&](int64_t i) { return 1 + weight(i); });
   p.out = poison<typename Types::Act>(s.tokens * s.width);
   return p;
 }

@@ -197,7 +197,8 @@ RecurrenceProblem<Types> recurrence_problem(const DeltaShape& s, uint64_t seed) 
   p.v = draw_exact<T>(B * N * H * V, Normal(seed, "v"));
   p.g = draw_exact<T>(B * N * H * G, [&](int64_t i) { return float(-softplus(draw_gate(s.gate, gates, i))); });
   p.beta = draw_exact<T>(B * N * H, [&](int64_t i) { return float(1 / (1 + std::exp(-draw_beta(s.beta, betas, i)))); });
-  p.state = draw_exact<T>(B * H * V * K, [&, n = Normal(seed, "state", 0.1f)](int64_t i) { return s.fresh ? 0 : n(i); });
+  const Normal state(seed, "state", 0.1f);
+  p.state = draw_exact<T>(B * H * V * K, [&](int64_t i) { return s.fresh ? 0 : state(i); });
   p.out = poison<T>(B * N * H * V);
   return p;
 }
@@ -210,7 +211,7 @@ struct MlaShape {
   std::vector<int32_t> lengths;  // [batch], already cached; empty: all 0
   int64_t spare_rows = 5;        // of the cache, beyond max_context
   float rope_theta = 0;
-  float query_scale = 1;         // 30 makes the softmax pick single tokens and its exponents overflow without the maximum
+  float query_scale = 1;         // 30: the softmax picks single tokens and overflows unless the maximum is subtracted
   int64_t padding = 0;
   MlaForm form = MlaForm::kAutomatic;
 

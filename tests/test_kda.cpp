@@ -24,7 +24,7 @@ struct Case {
 
 // Every gate with every beta would repeat itself; these are the combinations in which something can go wrong.
 std::vector<Case> ugly_cases() {
-  const DeltaShape base{.batch = 2, .heads = 3, .key_dim = 32, .value_dim = 48};
+  const DeltaShape base{.batch = 3, .heads = 3, .key_dim = 32, .value_dim = 48};
   std::vector<Case> cases;
   const auto add = [&](const char* name, auto&& change) {
     DeltaShape shape = base;
@@ -57,7 +57,9 @@ template <class A, class B>
 void expect_close(const DeltaProblem<A>& got, const DeltaProblem<B>& want, double bound, uint64_t seed) {
   const DeltaShape& s = want.shape;
   const int64_t channels = 2 * s.heads * s.key_dim + s.heads * s.value_dim;
-  EXPECT_TRUE(close("out", got.out, want.out, {"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, "bh"}, bound, seed));
+  // A head over all sequences: once everything else is forgotten, one token reads (q . k) v, and where q . k cancels to
+  // 1e-3 the output norm's eps decides. Such rows are small, and ill-conditioned only in themselves.
+  EXPECT_TRUE(close("out", got.out, want.out, {"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, "h"}, bound, seed));
   EXPECT_TRUE(close("state", got.state, want.state, {"bhvk", {s.batch, s.heads, s.value_dim, s.key_dim}, "bh"}, bound,
                     seed));
   EXPECT_TRUE(close("conv_state", got.conv_state, want.conv_state, {"bcw", {s.batch, channels, s.conv_width - 1}, "b"},

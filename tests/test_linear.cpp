@@ -25,7 +25,7 @@ TEST(Linear, IsItsSum) {
     for (const int64_t in : {1, 7, 8, 31, 64, 257})
       for (const int64_t out : {1, 3, 4, 16, 17, 66})
         for (const int64_t padding : {0, 8}) {
-          SCOPED_TRACE(testing::Message() << "N " << tokens << ", K " << in << ", M " << out << ", padding " << padding);
+          SCOPED_TRACE(testing::Message() << tokens << " x " << in << " x " << out << ", padding " << padding);
           auto truth = linear_problem({tokens, in, out, padding}, seed);
           auto got = truth.as<Cpu<float>>();
           linear_cpu(truth.args());

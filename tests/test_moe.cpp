@@ -100,7 +100,8 @@ TEST(Moe, IsADenseSumWithAMask) {
     const Axes chosen{"nj", {c.shape.tokens, c.shape.top_k}, "n"};
     EXPECT_EQ(got.expert_ids, want.expert_ids) << "seed " << seed;
     EXPECT_EQ(in_float.expert_ids, want.expert_ids) << "seed " << seed;
-    EXPECT_TRUE(close("expert_weights", got.expert_weights, want.expert_weights, chosen, bounds::kPointwiseFloat, seed));
+    EXPECT_TRUE(
+        close("expert_weights", got.expert_weights, want.expert_weights, chosen, bounds::kPointwiseFloat, seed));
     EXPECT_TRUE(close("out", got.out, want.out, out, bounds::kDouble, seed));
     EXPECT_TRUE(close("out", in_float.out, want.out, out, bounds::kMoeFloat, seed));
   }

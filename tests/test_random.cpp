@@ -91,7 +91,9 @@ void expect_one_draw(Make&& make) {
 
 TEST(Problems, EveryBackendSeesTheSameValues) {
   const uint64_t seed = fresh_seed();
-  expect_one_draw([&]<class T> { return delta_problem<T>({.tokens = 5, .gate = GateKind::kUnbounded, .padding = 8}, seed); });
+  expect_one_draw([&]<class T> {
+    return delta_problem<T>({.tokens = 5, .gate = GateKind::kUnbounded, .padding = 8}, seed);
+  });
   expect_one_draw([&]<class T> { return mla_problem<T>({.batch = 2, .lengths = {0, 7}}, seed); });
   expect_one_draw([&]<class T> { return linear_problem<T>({.tokens = 3, .padding = 8}, seed); });
   expect_one_draw([&]<class T> { return moe_problem<T>({.tokens = 5}, seed); });

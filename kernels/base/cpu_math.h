@@ -38,7 +38,8 @@ void add_scaled(T* y, T a, const T* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] += a * x[i];
 }
 
-// A parallel region costs microseconds; below this many multiplications one thread is faster.
-inline constexpr int64_t kWorthThreads = 32768;
+// Starting a parallel region costs microseconds, and milliseconds when the cores are shared; below this many
+// multiplications (some 20 us) one thread is faster.
+inline constexpr int64_t kWorthThreads = 1 << 18;
 
 }  // namespace kdabench

@@ -1,5 +1,5 @@
 #pragma once
-// Gated DeltaNet in its own paper's form (Yang, Kautz, Hatamizadeh, arXiv 2412.06464), one forget gate for a whole head:
+// Gated DeltaNet in its own paper's form (Yang, Kautz, Hatamizadeh, arXiv 2412.06464), one forget gate for a head:
 //
 //   S <- S (a (I - beta k k^T)) + beta v k^T,   o = S q / sqrt(K),   a = exp(g)
 //

@@ -7,9 +7,9 @@
 //              Vn        = (I + L)^-1 diag(beta) (V - (decay(0 -> r) K) S)      Eq. 6 and 7 at once, by substitution
 //              O         = (decay(0 -> r) Q) S + A Vn                           Eq. 9
 //              S         = diag(decay(0 -> C)) S + (decay(i -> C) K)^T Vn       Eq. 8
-//   Numerics Decays are running products of exp(g) <= 1, never quotients: nothing overflows however strong the gate, and
-//            no difference of two long sums loses digits. Inside a sub-chunk of 16 tokens keys are decayed row by row;
-//            keys of earlier sub-chunks have been brought to the sub-chunk's start, so their products are plain GEMMs.
+//   Numerics Decays are running products of exp(g) <= 1, never quotients: nothing overflows however strong the gate,
+//            and no difference of two long sums loses digits. Inside a sub-chunk of 16 tokens keys are decayed row by
+//            row; keys of earlier sub-chunks have been brought to the sub-chunk's start: their products are plain GEMMs.
 //   Work     One (sequence, head) a thread; the state of [V, K] is traversed along K.
 //   Checked  tests/test_kda.cpp: chunkwise against recurrent, float against double, GDN's own form, laws.
 

@@ -1,8 +1,8 @@
 // MLA on the CPU, in both forms.
 //
 //   Math     kernels/mla/mla.h.
-//   Work     New rows enter the cache first. Then one (sequence, head) a thread, queries in blocks of 64 against all rows
-//            they may see. Absorbed: the queries are brought into the latent space and the cache is read as it is.
+//   Work     New rows enter the cache first. Then one (sequence, head) a thread, queries in blocks of 64 against all
+//            rows they may see. Absorbed: the queries are brought into the latent space and the cache is read as it is.
 //            Expanded: this head's keys and values are computed once from the cache and serve all queries.
 //   Checked  tests/test_mla.cpp: float against double, absorbed against expanded, a naive softmax, split calls.
 
@@ -57,7 +57,7 @@ void softmax(T* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] /= sum;
 }
 
-// out[t] = softmax(query[t] . key[s]) value[s] over s < seen + t, for a block of queries whose scale is already applied.
+// out[t] = softmax(query[t] . key[s]) value[s] over s < seen + t, for a block of queries that are already scaled.
 template <class T>
 void attend(int64_t queries, int64_t seen, const T* query, int64_t width, const T* key, int64_t key_stride,
             const T* value, int64_t value_stride, int64_t value_width, T* out) {
