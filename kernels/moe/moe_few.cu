@@ -33,10 +33,23 @@ struct FewArgs {
   int64_t x_stride, logits_stride, ids_stride, weights_stride, out_stride;
   RouteRule rule;
   int tokens, width, inner, shared;
+  int prefetched;  // slots of a token whose down rows gate_up brings into the L2
   int blocks;  // k-blocks a warp: of all columns in gate_up, of one expert's in down
   int stride;  // of a token in shared memory
   bool given;  // ids are given
 };
+
+// Brings this block's share of the down rows of each token's first experts into the L2: only this kernel knows them before
+// the next one has waited, read and staged, and the memory would idle meanwhile (about 3 us).
+__device__ inline void prefetch_down(const FewArgs& a, const int* chosen) {
+  const int groups = a.width / kStreamRows, count = a.tokens * a.prefetched * groups, lane = threadIdx.x;
+  if (lane >= kStreamRows) return;
+  for (int i = blockIdx.x; i < count; i += gridDim.x) {
+    const int slot = i / groups % a.prefetched, token = i / groups / a.prefetched, row = i % groups * kStreamRows + lane;
+    const int64_t at = int64_t{chosen[token * a.rule.top_k + slot]} * a.width + row;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(a.down + at * a.inner), "r"(a.inner * 2) : "memory");
+  }
+}
 
 template <int PerLane>
 __global__ void __launch_bounds__(kStreamThreads, 3) few_gate_up_kernel(const __grid_constant__ FewArgs a) {
@@ -90,6 +103,7 @@ __global__ void __launch_bounds__(kStreamThreads, 3) few_gate_up_kernel(const __
 
   PartialSums partial(sums, a.tokens);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    if (tile + gridDim.x >= tiles) prefetch_down(a, chosen);
     const int item = tile / item_tiles, channel = (tile - item * item_tiles) * 8;
     const bool is_shared = item < a.shared;
     const int pair = item - a.shared, token = is_shared ? 0 : pair / top_k, columns = is_shared ? a.tokens : 1;
@@ -218,6 +232,10 @@ void moe_few(const Moe<Gpu>& args, View<const float, 2> logits, View<Bf16, 2> hi
   a.width = static_cast<int>(args.x.size[1]);
   a.inner = static_cast<int>(args.down.size[2]);
   a.shared = static_cast<int>(args.gate_up.size[0] - args.router.size[0]);
+
+  constexpr int64_t kPrefetchBytes = 16 << 20;  // 4 us of memory traffic, a third of the L2
+  a.prefetched = static_cast<int>(
+      std::min<int64_t>(a.rule.top_k, kPrefetchBytes / (int64_t{a.tokens} * a.width * a.inner * 2)));
 
   a.blocks = warp_blocks(a.width);
   a.stride = token_stride(kStreamWarps * kStreamColumns * a.blocks);

@@ -92,7 +92,7 @@ GraphExec capture(cudaStream_t stream, Enqueue&& enqueue) {
 template <class Args>
 void measure(const GpuCase<Args>& c, benchmark::State& state) {
   constexpr double kCachedBytes = 4. * (60 << 20);  // 4 times the L2 of an H200
-  constexpr int kWarmUps = 2;
+  constexpr double kWarmUpSeconds = 0.03;  // the clocks rise within a few milliseconds of work
   const Stream stream = make_stream();
   const double held = c.copied_bytes > 0 ? c.copied_bytes : c.bytes;
   const int copies = std::max(1, std::min(256, static_cast<int>(kCachedBytes / held) + 1));
@@ -137,7 +137,7 @@ void measure(const GpuCase<Args>& c, benchmark::State& state) {
     check(cudaEventElapsedTime(&ms, begin.get(), end.get()), "read a timer");
     return ms * 1e-3 / launches;
   };
-  for (int i = 0; i < kWarmUps; ++i) replay();
+  for (double warm = 0; warm < kWarmUpSeconds;) warm += replay() * launches;
   double seconds = 0;
   for (auto _ : state) {
     const double one = replay();
