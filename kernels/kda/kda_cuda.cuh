@@ -1,5 +1,6 @@
 #pragma once
-// What the CUDA kernels of the delta rule share: the gate, a lane's channels, and the intermediate results of prefill.
+// What the CUDA kernels of the delta rule share: the gate, a lane's channels, and the intermediate results of
+// prefill.
 
 #include "kernels/base/device.cuh"
 #include "kernels/kda/kda.h"
@@ -14,11 +15,11 @@ constexpr int kSubChunk = 16;  // tokens whose mutual decay is taken element by 
 constexpr float kNormEpsilon = 1e-6f;
 constexpr float kLog2E = 1.44269504088896f;
 
-// exp underflows to 0 in fp32 below -104, so a stronger gate is the same gate. The limit keeps sums over a chunk small
-// enough for fp32 to hold their differences to 1e-3, and infinities out of them.
+// exp underflows to 0 in fp32 below -104, so a stronger gate is the same gate. The limit keeps sums over a
+// chunk small enough for fp32 to hold their differences to 1e-3, and infinities out of them.
 constexpr float kStrongestGate = -128.f;
 
-// ---- a lane's channels: a row of 128 (64) bf16 over a warp is 4 (2) consecutive elements a lane ---------------------
+// ---- a lane's channels: a row of 128 (64) bf16 over a warp is 4 (2) consecutive elements a lane -----------
 template <int N>
 struct alignas(2 * N) Bits {  // N bf16, loaded and stored in one access
   uint16_t at[N];
@@ -47,9 +48,10 @@ __device__ inline void store_floats(float* p, const Floats<N>& x) {
   *reinterpret_cast<Floats<N>*>(p) = x;
 }
 
-// ---- reductions ------------------------------------------------------------------------------------------------------
-// Element i of `x` is summed over the warp; lane l returns the sum of element l / (32 / N). Halving the number of
-// elements with every exchange takes N shuffles and a few instead of 5 N. Recursive, so that `x` stays in registers.
+// ---- reductions -------------------------------------------------------------------------------------------
+// Element i of `x` is summed over the warp; lane l returns the sum of element l / (32 / N). Halving the
+// number of elements with every exchange takes N shuffles and a few instead of 5 N. Recursive, so that `x`
+// stays in registers.
 template <int N, int kOffset = 16>
 __device__ inline float transposed_sum(float* x, int lane) {
   if constexpr (N > 1) {
@@ -77,8 +79,9 @@ __device__ inline float exp_of(float x) { return exp2_of(kLog2E * x); }
 // __fdividef: 2 ulp, and 0 for a divisor above 2^126, which is right here.
 __device__ inline float silu(float x) { return __fdividef(x, 1.f + exp_of(-x)); }
 
-// log(1 + e^x) = max(x, 0) + log(1 + e), e = e^-|x| <= 1, and log(1 + e) = 2 atanh(e / (2 + e)) as a series: the first
-// term left out is 1.4e-7 of the sum. Relative errors matter: those of a weak gate add up over a whole sequence.
+// log(1 + e^x) = max(x, 0) + log(1 + e), e = e^-|x| <= 1, and log(1 + e) = 2 atanh(e / (2 + e)) as a series:
+// the first term left out is 1.4e-7 of the sum. Relative errors matter: those of a weak gate add up over a
+// whole sequence.
 __device__ inline float softplus(float x) {
   const float e = exp_of(-fabsf(x)), s = __fdividef(e, 2.f + e), s2 = s * s;
   const float series =
@@ -92,20 +95,22 @@ __device__ inline float log_decay(float x, float rate, float lower_bound) {
   return fmaxf(g, kStrongestGate);
 }
 
-// ---- what the kernels of prefill hand on ----------------------------------------------------------------------------
-// One tile for every (b, h, chunk), chunks of a head in order. Its layout is that of shared memory in kda_prefill_scan.cu,
-// so that a tile is one bulk copy: rows are padded by 16 bytes for ldmatrix to meet no bank twice. Gamma is the decay
-// since the start of the chunk.
+// ---- what the kernels of prefill hand on ------------------------------------------------------------------
+// One tile for every (b, h, chunk), chunks of a head in order. Its layout is that of shared memory in
+// kda_prefill_scan.cu, so that a tile is one bulk copy: rows are padded by 16 bytes for ldmatrix to meet no
+// bank twice. Gamma is the decay since the start of the chunk.
 template <int K, int kValues = K>
 struct Tile {
   static constexpr int kRow = K + 8, kSquare = kChunk + 8;
-  bf16 minus_w[kChunk][kRow];                // -M (Gamma k)
-  bf16 q[kChunk][kRow];                      // Gamma q / sqrt(K)
-  bf16 k[kChunk][kRow];                      // k decayed to the end of the chunk, rounded
-  bf16 k_low[kChunk][kRow];                  // what the rounding left
-  bf16 a[kChunk][kSquare];                   // decayed q k^T / sqrt(K); blocks of 16 above the diagonal are not written
-  float decay[K];                            // Gamma of the last token
-  alignas(16) bf16 u[kValues][kSquare];      // M v, transposed
+  bf16 minus_w[kChunk][kRow];  // -M (Gamma k)
+  bf16 q[kChunk][kRow];        // Gamma q / sqrt(K)
+  bf16 k[kChunk][kRow];        // k decayed to the end of the chunk, rounded
+  // What the rounding left. An error of k points along no later key: no prediction ever corrects it, and what
+  // one key writes again and again would drift away as sqrt(T), 1.5e-2 of the state after 257 tokens.
+  bf16 k_low[kChunk][kRow];
+  bf16 a[kChunk][kSquare];  // decayed q k^T / sqrt(K); not written above the diagonal blocks of 16
+  float decay[K];           // Gamma of the last token
+  alignas(16) bf16 u[kValues][kSquare];  // M v, transposed
 };
 struct Chunked {
   unsigned char* tiles;  // Tile<K>[B, H, chunks]

@@ -1,15 +1,18 @@
 // KDA and GDN decode: one token for every sequence, everything between the projections in one kernel.
 //
-//   Math     kernels/kda/kda.h; the truth is delta_rule_cpu<double>. With S the old state and d = exp g,
-//            o = S^T (d q) + (k . q) e, e = beta (v - S^T (d k)): both sums run over the old state, so one reduction
-//            serves both and the state is updated as it is stored.
-//   Work     A warp owns V / (4 kSplit) rows of one head's state and a lane K / 32 channels of each: a row is one
-//            coalesced access. Loads of 8 rows are in flight before anything is computed. Every warp computes q, k and
-//            the decay for itself, which costs less than handing them round a block. Lane r keeps v and o of row r.
-//   Grid     (kSplit H, B) blocks of 4 warps; the kSplit blocks of a head are a cluster, which shares sum o^2 for the
-//            norm. The second cluster barrier is also what orders the update of conv_state after its readers.
-//   Cost     8 B H K V bytes, about 8 B H K V flops: bandwidth is the floor.
-//   Uses     sm_90a, K = V = 128: USES_DECODE
+//   Math     kernels/kda/kda.h; the truth is delta_rule_cpu<double>. With S the old state and d = exp g, o =
+//            S^T (d q) + (k . q) e, e = beta (v - S^T (d k)): both sums run over the old state, so one
+//            reduction serves both and the state is updated as it is stored.
+//   Work     A warp owns V / (8 kSplit) rows of one head's state and a lane K / 32 channels of each: a row is
+//            one coalesced access. Loads of 8 rows are in flight before anything is computed. Every warp
+//            computes q, k and the decay for itself, which costs less than handing them round a block. Lane r
+//            keeps v and o of row r.
+//   Grid     (kSplit H, B) blocks of 8 warps; the kSplit blocks of a head are a cluster, which shares sum o^2
+//            for the norm. The second cluster barrier is also what orders the update of conv_state after its
+//            readers.
+//   Cost     8 B H K V bytes, about 8 B H K V flops: bandwidth is the floor. H = 32 on one H200, CUDA graph:
+//            B = 64 71 us (3.8 TB/s of state), B = 16 19 us.
+//   Uses     sm_90a, K = V = 128: at most 116 registers, no spills, 64 bytes shared (ptxas, nvcc 13.0).
 //   Limits   K = V in {64, 128}, G in {1, K}, conv width 4.
 //   Checked  tests/cuda/test_kda_cuda.cpp, bounds in suites/bounds.h.
 
@@ -20,7 +23,7 @@
 namespace kdabench::kda {
 namespace {
 
-constexpr int kWarps = 4;
+constexpr int kWarps = 8;
 
 // N channels of one head before and after the short convolution.
 template <int N>
@@ -49,7 +52,8 @@ struct Conv {
   __device__ float output(int n) const {
     float sum = 0;
 #pragma unroll
-    for (int tap = 0; tap < kConvWidth; ++tap) sum += from_bits(weight_bits(n, tap)) * from_bits(input_bits(n, tap));
+    for (int tap = 0; tap < kConvWidth; ++tap)
+      sum += from_bits(weight_bits(n, tap)) * from_bits(input_bits(n, tap));
     return silu(sum);
   }
   __device__ void store_shifted(bf16* state, int64_t channel) const {
@@ -62,7 +66,8 @@ struct Conv {
         next[i / N].at[i % N] = input_bits(n, tap + 1);
       }
 #pragma unroll
-    for (int i = 0; i < kConvWidth - 1; ++i) store_bits<N>(state + channel * (kConvWidth - 1) + i * N, next[i]);
+    for (int i = 0; i < kConvWidth - 1; ++i)
+      store_bits<N>(state + channel * (kConvWidth - 1) + i * N, next[i]);
   }
 };
 
@@ -94,12 +99,14 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
   if constexpr (kScalarGate) bias.at[0] = a.dt_bias.data[h];
   else bias = load_floats<N>(a.dt_bias.data + q_channel);
   const float norm_weight = to_float(a.norm_weight.data[first_row + (has_row ? lane : 0)]);
-  if constexpr (kSplit > 1) cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
+  if constexpr (kSplit > 1)
+    cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
-  device::let_next_start();
   device::wait_for_previous();
+  device::let_next_start();  // not before the wait: measured 0.5 us slower at B = 1 (CUDA graph, H200)
 
-  float* const state = a.state.data + b * a.state.stride[0] + h * a.state.stride[1] + int64_t{first_row} * K + lane * N;
+  float* const state =
+      a.state.data + b * a.state.stride[0] + h * a.state.stride[1] + int64_t{first_row} * K + lane * N;
   Floats<N> rows[2][kBatch];
 #pragma unroll
   for (int i = 0; i < kBatch; ++i) rows[0][i] = load_floats<N>(state + i * K);
@@ -123,11 +130,14 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
 #pragma unroll
   for (int n = 0; n < N; ++n) {
     q[n] = q_conv.output(n), k[n] = k_conv.output(n);
-    d[n] = kScalarGate && n > 0 ? d[0] : exp_of(log_decay(from_bits(gate_bits.at[n]) + bias.at[n], rate, a.lower_bound));
+    d[n] = kScalarGate && n > 0
+               ? d[0]
+               : exp_of(log_decay(from_bits(gate_bits.at[n]) + bias.at[n], rate, a.lower_bound));
     qq += q[n] * q[n], kk += k[n] * k[n], kq += k[n] * q[n];
   }
   qq = device::warp_sum(qq), kk = device::warp_sum(kk), kq = device::warp_sum(kq);
-  const float q_scale = rsqrtf(qq + kNormEpsilon) * rsqrtf(static_cast<float>(K)), k_scale = rsqrtf(kk + kNormEpsilon);
+  const float q_scale = rsqrtf(qq + kNormEpsilon) * rsqrtf(static_cast<float>(K)),
+              k_scale = rsqrtf(kk + kNormEpsilon);
   kq *= q_scale * k_scale;
   float dq[N], dk[N];
 #pragma unroll
@@ -178,7 +188,8 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
 #pragma unroll
   for (int i = 0; i < kSplit * kWarps; ++i) sum += partial[i / kWarps][i % kWarps];
   const float inverse = rsqrtf(sum / V + a.norm_eps);
-  if (has_row) a.out.data[b * a.out.stride[0] + row] = to_bf16(o * inverse * norm_weight * device::sigmoid(out_gate));
+  if (has_row)
+    a.out.data[b * a.out.stride[0] + row] = to_bf16(o * inverse * norm_weight * device::sigmoid(out_gate));
 
   if (part == 0 && warp == 0) q_conv.store_shifted(conv_state, q_channel);
   if (part == 0 && warp == 1) k_conv.store_shifted(conv_state, k_channel);
@@ -190,9 +201,9 @@ void launch_split(const DeltaRule<Gpu>& args, cudaStream_t stream) {
   const auto run = [&](auto* kernel, int split) {
     device::launch(kernel, dim3(split * H, B), dim3(32 * kWarps), 0, stream, "kda_decode", args);
   };
-  // Few heads: more blocks a head, so that every multiprocessor has some. Many: one, and no cluster to wait for.
-  if (4 * states <= device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 4>, 4);
-  else if (states <= 2 * device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 2>, 2);
+  // Few heads: two blocks a head, so that more multiprocessors have some. Many: one, and no cluster to wait
+  // for.
+  if (states <= device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 2>, 2);
   else run(kda_decode_kernel<K, kScalarGate, 1>, 1);
 }
 
@@ -200,7 +211,8 @@ void launch_split(const DeltaRule<Gpu>& args, cudaStream_t stream) {
 
 void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream) {
   const bool scalar = args.gate_dim == 1;
-  if (args.key_dim == 128) scalar ? launch_split<128, true>(args, stream) : launch_split<128, false>(args, stream);
+  if (args.key_dim == 128)
+    scalar ? launch_split<128, true>(args, stream) : launch_split<128, false>(args, stream);
   else scalar ? launch_split<64, true>(args, stream) : launch_split<64, false>(args, stream);
 }
 

@@ -12,7 +12,8 @@ constexpr int kNormWarps = 8;
 template <int V>
 __global__ void __launch_bounds__(32 * kNormWarps) kda_norm_kernel(const __grid_constant__ DeltaRule<Gpu> a) {
   constexpr int N = V / 32;
-  const int lane = threadIdx.x % 32, h = blockIdx.y * kNormWarps + threadIdx.x / 32, column = h * V + lane * N;
+  const int lane = threadIdx.x % 32, h = blockIdx.y * kNormWarps + threadIdx.x / 32,
+            column = h * V + lane * N;
   const int64_t t = blockIdx.x, b = blockIdx.z;
   const Bits<N> weight = load_bits<N>(device::as_bf16(a.norm_weight.data) + lane * N);
   device::let_next_start();
@@ -30,8 +31,8 @@ __global__ void __launch_bounds__(32 * kNormWarps) kda_norm_kernel(const __grid_
   const float inverse = rsqrtf(device::warp_sum(sum) / V + a.norm_eps);
 #pragma unroll
   for (int n = 0; n < N; ++n)
-    o.at[n] = round_to_bits(
-        __fdividef(from_bits(o.at[n]) * inverse * from_bits(weight.at[n]), 1.f + exp_of(-from_bits(gate.at[n]))));
+    o.at[n] = round_to_bits(__fdividef(from_bits(o.at[n]) * inverse * from_bits(weight.at[n]),
+                                       1.f + exp_of(-from_bits(gate.at[n]))));
   store_bits<N>(out, o);
 }
 
@@ -44,8 +45,8 @@ void launch_norm(const DeltaRule<Gpu>& args, cudaStream_t stream) {
 // Every access of a warp to a row is 4 or 8 bytes a lane.
 template <class T>
 bool aligned(const View<T, 3>& view) {
-  return reinterpret_cast<uintptr_t>(view.data) % 8 == 0 && view.stride[0] % 4 == 0 && view.stride[1] % 4 == 0 &&
-         view.stride[2] == 1;
+  return reinterpret_cast<uintptr_t>(view.data) % 8 == 0 && view.stride[0] % 4 == 0 &&
+         view.stride[1] % 4 == 0 && view.stride[2] == 1;
 }
 
 }  // namespace
@@ -53,10 +54,13 @@ bool aligned(const View<T, 3>& view) {
 
 std::string delta_rule_cuda_unsupported(const DeltaRule<Gpu>& args) {
   const int K = args.key_dim, V = args.value_dim, G = args.gate_dim;
-  if (K != V || (K != 64 && K != 128)) return text("delta rule: K is ", K, " and V is ", V, "; CUDA kernels exist for K = V in {64, 128}.");
-  if (G != 1 && G != K) return text("delta rule: ", G, " gate channels a head; CUDA kernels exist for 1 and K.");
+  if (K != V || (K != 64 && K != 128))
+    return text("delta rule: K is ", K, " and V is ", V, "; CUDA kernels exist for K = V in {64, 128}.");
+  if (G != 1 && G != K)
+    return text("delta rule: ", G, " gate channels a head; CUDA kernels exist for 1 and K.");
   if (args.conv.size[1] != kda::kConvWidth)
-    return text("delta rule: the short convolution has width ", args.conv.size[1], "; CUDA kernels exist for 4.");
+    return text("delta rule: the short convolution has width ", args.conv.size[1],
+                "; CUDA kernels exist for 4.");
   if (!kda::aligned(args.qkv) || !kda::aligned(args.out_gate) || !kda::aligned(args.out) ||
       (G > 1 && !kda::aligned(args.gate)))
     return "delta rule: rows of qkv, gate, out_gate and out must start at multiples of 8 bytes.";
@@ -64,7 +68,8 @@ std::string delta_rule_cuda_unsupported(const DeltaRule<Gpu>& args) {
       args.conv_state.stride[0] % 4 != 0 || args.state.stride[2] != K || args.state.stride[3] != 1 ||
       args.state.stride[0] % 4 != 0 || args.state.stride[1] % 4 != 0)
     return "delta rule: the states of a sequence must be contiguous and aligned.";
-  if (args.qkv.size[0] > 65535 || args.heads > 65535) return "delta rule: at most 65535 sequences and heads a call.";
+  if (args.qkv.size[0] > 65535 || args.heads > 65535)
+    return "delta rule: at most 65535 sequences and heads a call.";
   return "";
 }
 

@@ -31,7 +31,8 @@ std::vector<Case> ugly_cases() {
     s.gate = GateKind::kZero, s.beta = BetaKind::kNearOne, s.duplicated_keys = true;
   });
   add("weak decay, one key", [](DeltaShape& s) { s.gate = GateKind::kWeak, s.duplicated_keys = true; });
-  add("weak decay, beta near 0 or 1", [](DeltaShape& s) { s.gate = GateKind::kWeak, s.beta = BetaKind::kMixed; });
+  add("weak decay, beta near 0 or 1",
+      [](DeltaShape& s) { s.gate = GateKind::kWeak, s.beta = BetaKind::kMixed; });
   add("mild decay, strided rows", [](DeltaShape& s) { s.padding = 8; });
   add("mild decay, beta near 0, fresh", [](DeltaShape& s) { s.beta = BetaKind::kNearZero, s.fresh = true; });
   add("strong decay", [](DeltaShape& s) { s.gate = GateKind::kStrong; });
@@ -83,8 +84,8 @@ DeltaProblem<Gpu> run_in_pieces(const DeltaProblem<Gpu>& problem, const std::vec
 DeltaProblem<Gpu> run_whole(const DeltaProblem<Gpu>& problem) { return run_in_pieces(problem, {}); }
 
 void expect_truth(const DeltaShape& shape, uint64_t seed) {
-  SCOPED_TRACE(testing::Message() << "B = " << shape.batch << ", T = " << shape.tokens << ", H = " << shape.heads
-                                  << ", K = " << shape.key_dim << ", G = " << shape.gates());
+  SCOPED_TRACE(testing::Message() << "B = " << shape.batch << ", T = " << shape.tokens << ", H = "
+                                  << shape.heads << ", K = " << shape.key_dim << ", G = " << shape.gates());
   auto want = delta_problem(shape, seed);
   const auto got = run_whole(want.as<Gpu>());
   delta_rule_cpu(want.args());
@@ -111,8 +112,9 @@ TEST(KdaCuda, AnyNumberOfSequencesAndHeads) {
   for (const int gates : {128, 1})
     for (const auto& [B, H] : {std::pair{1, 1}, {33, 1}, {33, 3}, {1, 32}, {10, 32}, {33, 32}})
       for (const int64_t tokens : {1, 2, 70})
-        expect_truth({.batch = B, .tokens = tokens, .heads = H, .key_dim = 128, .value_dim = 128, .gate_dim = gates},
-                     seed);
+        expect_truth(
+            {.batch = B, .tokens = tokens, .heads = H, .key_dim = 128, .value_dim = 128, .gate_dim = gates},
+            seed);
 }
 
 TEST(KdaCuda, AThousandTokens) {
@@ -147,7 +149,12 @@ TEST(KdaCuda, PiecesOfASequenceGiveTheWhole) {
 TEST(KdaCuda, EqualGatesAreOneGate) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   for (const int64_t tokens : {1, 65, 200}) {
-    DeltaShape shape{.batch = 2, .tokens = tokens, .heads = 3, .key_dim = 128, .value_dim = 128, .gate_dim = 1,
+    DeltaShape shape{.batch = 2,
+                     .tokens = tokens,
+                     .heads = 3,
+                     .key_dim = 128,
+                     .value_dim = 128,
+                     .gate_dim = 1,
                      .gate = GateKind::kUnbounded};
     const auto one = delta_problem<Gpu>(shape, fresh_seed());
     auto equal = one;
