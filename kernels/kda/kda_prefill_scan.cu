@@ -8,8 +8,8 @@
 //            like N, is itself the left operand of the next product, rounded to bf16. Warps share the right
 //            operands in shared memory (two stages, bulk copies) and nothing else.
 //   Grid     (V / (16 kWarps), H, B) blocks of kWarps warps.
-//   Cost     4 K V + C V / 2 multiply-adds on the tensor cores and 1.5 KB read a token and head (K = V = 128). A
-//            sequence is serial: 2 us a chunk of 64 tokens, 0.26 ms for T = 8192 (Nsight Compute, H200).
+//   Cost     4 K V + C V / 2 tensor-core multiply-adds and 1.5 KB read a token and head (K = V = 128).
+//            A sequence is serial: 2 us a chunk of 64 tokens, 0.26 ms for T = 8192 (Nsight Compute, H200).
 //   Uses     sm_90a, K = V = 128: 202 registers, no spills, 195,584 bytes shared with 8 warps.
 //   Limits   As kda_prefill_chunks.cu. Writes o before its norm, and the last inputs of the short
 //            convolution.
