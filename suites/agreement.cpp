@@ -44,19 +44,27 @@ struct Pair {
   std::vector<float> at_once, one_by_one;      // [batch, vocabulary]
 };
 
-Pair read_twice(Session& session, const std::vector<int32_t>& ids, int64_t context, int64_t batch, uint64_t seed) {
+// The second reading takes the first one's routing: in a model with random weights the 8th and 9th of 256 scores are so
+// close that rounding alone swaps experts on most tokens' way through the layers, and a swap moves the logits by several
+// per cent without being a fault of anything.
+Pair read_twice(Session& session, const std::vector<int32_t>& ids, int64_t context, int64_t batch, int64_t top_k,
+                uint64_t seed) {
   Pair logits;
   session.reset();
   session.fill_random(context, seed);
   logits.at_once = session.forward(ids, Logits::kLast);
+  const std::vector<int32_t> experts = session.chosen_experts();  // [MoE layers, batch tokens, top_k]
 
   session.reset();
   session.fill_random(context, seed);
-  std::vector<int32_t> column(static_cast<size_t>(batch));
+  std::vector<int32_t> column(static_cast<size_t>(batch)), routing;
   for (int64_t t = 0; t < kCheckTokens; ++t) {
     for (int64_t b = 0; b < batch; ++b)
       column[static_cast<size_t>(b)] = ids[static_cast<size_t>(b * kCheckTokens + t)];
-    logits.one_by_one = session.forward(column, t + 1 == kCheckTokens ? Logits::kLast : Logits::kNone);
+    routing.clear();
+    for (auto i = static_cast<size_t>(t * top_k); i < experts.size(); i += static_cast<size_t>(kCheckTokens * top_k))
+      routing.insert(routing.end(), experts.begin() + i, experts.begin() + i + top_k);
+    logits.one_by_one = session.forward(column, t + 1 == kCheckTokens ? Logits::kLast : Logits::kNone, routing);
   }
   return logits;
 }
@@ -68,35 +76,29 @@ bool prefill_agrees_with_decode(Bench& bench, Session& session, reports::Cell& c
   const int64_t context = cell.axes.context, batch = cell.axes.batch, vocabulary = bench.plan.config.vocab_size;
   const double bound =
       bench.plan.precision == Precision::kBf16 ? bounds::kPrefillVsDecodeBf16 : bounds::kPrefillVsDecodeFp32;
-  std::vector<double> best(static_cast<size_t>(batch), std::numeric_limits<double>::infinity());
-  for (int draw = 0; draw < bounds::kAgreementDraws; ++draw) {
-    bench.host.progress("check", 0.05 + 0.2 * draw / bounds::kAgreementDraws);
-    bench.deadline.check("the check");
-    const std::vector<int32_t> ids =
-        seeded_ids(bench.plan.seed, fmt::format("agreement.{}", draw), batch, kCheckTokens, vocabulary);
-    const Pair logits = read_twice(session, ids, context, batch, bench.plan.seed);
-    const auto wanted = static_cast<size_t>(batch * vocabulary);
-    if (logits.at_once.size() != wanted || logits.one_by_one.size() != wanted) {
-      end(cell, "incorrect", fmt::format("{} logits were wanted; prefill gave {}, decode {}.", wanted,
-                                         logits.at_once.size(), logits.one_by_one.size()));
+  bench.host.progress("check", 0.1);
+  bench.deadline.check("the check");
+  const std::vector<int32_t> ids = seeded_ids(bench.plan.seed, "agreement", batch, kCheckTokens, vocabulary);
+  const Pair logits =
+      read_twice(session, ids, context, batch, bench.plan.config.num_experts_per_token, bench.plan.seed);
+  const auto wanted = static_cast<size_t>(batch * vocabulary);
+  if (logits.at_once.size() != wanted || logits.one_by_one.size() != wanted) {
+    end(cell, "incorrect", fmt::format("{} logits were wanted; prefill gave {}, decode {}.", wanted,
+                                       logits.at_once.size(), logits.one_by_one.size()));
+    return false;
+  }
+  const std::vector<double> errors = row_errors(logits.at_once, logits.one_by_one, batch);
+  for (size_t row = 0; row < errors.size(); ++row)
+    if (!std::isfinite(errors[row])) {
+      end(cell, "incorrect", fmt::format("Logits of sequence {} are zero, infinite or not a number.", row));
       return false;
     }
-    const std::vector<double> errors = row_errors(logits.at_once, logits.one_by_one, batch);
-    for (size_t row = 0; row < errors.size(); ++row) {
-      if (!std::isfinite(errors[row])) {
-        end(cell, "incorrect", fmt::format("Logits of sequence {} are zero, infinite or not a number.", row));
-        return false;
-      }
-      best[row] = std::min(best[row], errors[row]);
-    }
-    if (*std::max_element(best.begin(), best.end()) <= bound) break;
-  }
-  const auto worst = std::max_element(best.begin(), best.end());
+  const auto worst = std::max_element(errors.begin(), errors.end());
   cell.accuracy = reports::Accuracy{"prefill_vs_decode_rel_l2", *worst, bound, {}, batch};
   if (*worst <= bound) return true;
   end(cell, "incorrect",
-      fmt::format("Prefill and decode disagree: rel_l2 of the logits of sequence {} is {:.3g} in the best of {} draws, "
-                  "bound {:.3g}.", worst - best.begin(), *worst, bounds::kAgreementDraws, bound));
+      fmt::format("Prefill and decode disagree: rel_l2 of the logits of sequence {} is {:.3g}, bound {:.3g}.",
+                  worst - errors.begin(), *worst, bound));
   return false;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "harness/engine/model.h"
 #include "reports/record.h"
@@ -15,19 +16,15 @@ namespace kdabench::suites {
 inline constexpr int64_t kCheckTokens = 5;
 inline constexpr int64_t kCheckSession = 8;   // forward_tokens the check asks of a session
 
-struct RowError {
-  double value = 0;                           // |a - b| / |b|; infinite when either has a NaN or an infinity
-  int64_t row = 0;
-};
-// The worst row of two matrices [rows, n], each row against itself.
-RowError worst_row(std::span<const float> got, std::span<const float> want, int64_t rows);
+// |a - b| / |b| for each row of two matrices [rows, n]; infinite where either has a NaN or an infinity.
+std::vector<double> row_errors(std::span<const float> got, std::span<const float> want, int64_t rows);
 
 // Seeded token ids [batch, tokens] within the vocabulary.
 std::vector<int32_t> seeded_ids(uint64_t seed, const std::string& name, int64_t batch, int64_t tokens,
                                 int64_t vocab_size);
 
 // Runs the check, leaves the session in an unspecified state, writes cell.accuracy and, when it fails, the status
-// `incorrect`. True when it held.
+// `incorrect`. Both readings take the routing of the first. True when it held.
 bool prefill_agrees_with_decode(Bench& bench, Session& session, reports::Cell& cell);
 
 }  // namespace kdabench::suites

@@ -8,13 +8,10 @@ namespace kdabench::bounds {
 // fp32: the paths differ in the order of their sums. Worst of 432 sequences of the tiny model (three architectures,
 //   three seeds, contexts 1, 100 and 1000): 8.2e-7. One forgotten cached token gives 1.7e-4 at the least.
 inline constexpr double kPrefillVsDecodeFp32 = 1e-5;
-// bf16: the paths round activations at 4e-3 in another order, which independent layers keep near 1e-2. Then the router:
-//   with random weights the 8th and the 9th of 256 scores lie 0.05 apart on average, so that such errors are expected to
-//   swap some experts on a token's way through 26 layers. A swap is no fault, and it moves the logits by several per
-//   cent. So a sequence is drawn again, up to kAgreementDraws times, until one draw is free of swaps; wrong positions,
-//   masks or states, 0.1 to 1, are wrong in every draw.
-inline constexpr double kPrefillVsDecodeBf16 = 0.05;
-inline constexpr int kAgreementDraws = 16;
+// bf16, the same routing on both paths: test_model_cuda measures 0.025 (prefill) and 0.019 (decode) against fp32 on the
+//   tiny preset's 8 layers, 0.031 between the two. Noise of blocks adds in quadrature: 0.057 for 27 layers, and 1.75
+//   times that for the worst of many sequences. A wrong position, mask or state gives 0.3 and more.
+inline constexpr double kPrefillVsDecodeBf16 = 0.1;
 
 // Caches and states may exceed the arithmetic by their alignment: 256 bytes a tensor, a few tensors a layer.
 inline constexpr double kAllocationSlack = 1e-3;
