@@ -1,7 +1,7 @@
 // The ceilings of a GPU (kernels/base/ceilings.h).
 //
-//   Work     Read: a thread has four or eight independent 16-byte loads in flight and folds them by XOR; the sink is written
-//            only on a value that random data does not have, so that the loads cannot be removed.
+//   Work     Read: a thread has four or eight independent 16-byte loads in flight and folds them by XOR; the sink is
+//            written only on a value that random data does not have, so that the loads cannot be removed.
 //   Grid     Several are tried: a block a tile, or 2, 4 or 8 blocks of 256 threads a multiprocessor in a loop.
 //   Checked  suites/kernels prints them beside everything it measures.
 
@@ -26,7 +26,8 @@ __global__ void __launch_bounds__(kThreads) read_kernel(const device::bf16* data
   for (int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     device::Bf16x8 v[Loads];
 #pragma unroll
-    for (int j = 0; j < Loads; ++j) v[j] = device::load_stream(data + 8 * ((tile * Loads + j) * kThreads + threadIdx.x));
+    for (int j = 0; j < Loads; ++j)
+      v[j] = device::load_stream(data + 8 * ((tile * Loads + j) * kThreads + threadIdx.x));
 #pragma unroll
     for (int j = 0; j < Loads; ++j) {
       const uint4 bits = *reinterpret_cast<const uint4*>(&v[j]);

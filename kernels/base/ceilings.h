@@ -1,6 +1,6 @@
 #pragma once
-// What this GPU can do, measured in this process: the denominators of every fraction that a report states. Each call takes
-// a few milliseconds, allocates its own memory and returns the best of several repetitions: a ceiling is what no
+// What this GPU can do, measured in this process: the denominators of every fraction that a report states. Each call
+// takes a few milliseconds, allocates its own memory and returns the best of several repetitions: a ceiling is what no
 // result may exceed.
 
 #include <cstdint>

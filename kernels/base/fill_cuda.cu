@@ -2,7 +2,8 @@
 //
 //   Math     kernels/base/fill.h and random.h: integers up to one last multiplication, so both devices agree.
 //   Work     A thread makes 8 consecutive elements of a row at a time and stores them as 16-byte vectors.
-//   Grid     8 blocks of 256 threads a multiprocessor, in a loop: element counts exceed any grid (49 G in the 48B model).
+//   Grid     8 blocks of 256 threads a multiprocessor, in a loop: element counts exceed any grid (49 G in the 48B
+//            model).
 //   Cost     About 40 integer instructions an element, against 2 bytes of stores: compute bound, about 0.2 s for 49 G.
 //   Limits   None. Rows that are not aligned to 16 bytes are stored element by element.
 //   Checked  tests/cuda/test_pointwise_cuda.cpp: equal to the last bit.

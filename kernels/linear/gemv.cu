@@ -7,8 +7,8 @@
 //            wait_for_previous(): weights are never written. x is staged in shared memory once a block.
 //   Cost     2 M K bytes, 2 N M K flops: N flops per byte, so bandwidth is the floor.
 //   Uses     sm_90a, 256 threads, 64 KB of queue + 2 N K bytes of x (+ 1.3 N KB of partial sums) shared.
-//   Limits   N <= 8 and N K up to about 78000 (gemv_fits). K a multiple of 8 and w aligned to 16 bytes; otherwise a slow
-//            warp-a-row kernel with 2-byte loads. Any M, any strides.
+//   Limits   N <= 8 and N K up to about 78000 (gemv_fits). K a multiple of 8 and w aligned to 16 bytes; otherwise a
+//            slow warp-a-row kernel with 2-byte loads. Any M, any strides.
 //   Checked  tests/cuda/test_linear_cuda.cpp.
 
 #include "kernels/linear/gemv.h"

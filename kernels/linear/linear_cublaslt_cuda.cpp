@@ -1,6 +1,7 @@
 // Linear layers of many tokens through cuBLASLt.
 //
-//   Math     kernels/linear/linear.h. cuBLASLt is column-major: it is asked for C[M, N] = W^T X, whose memory is y[N, M].
+//   Math     kernels/linear/linear.h. cuBLASLt is column-major: it is asked for C[M, N] = W^T X, whose memory is y[N,
+//            M].
 //   Work     bf16 in, fp32 accumulation, bf16 or fp32 out. The heuristic is asked once per shape, strides and
 //            alignment; the plan is kept for the life of the process.
 //   Limits   What the heuristic has no algorithm for is an error. Rows not aligned to 16 bytes run, slower.
@@ -22,7 +23,8 @@ namespace kdabench {
 namespace {
 
 void check(cublasStatus_t status, std::string_view doing) {
-  require(status == CUBLAS_STATUS_SUCCESS, "failed to ", doing, ": cuBLASLt says ", cublasLtGetStatusString(status), ".");
+  require(status == CUBLAS_STATUS_SUCCESS, "failed to ", doing, ": cuBLASLt says ", cublasLtGetStatusString(status),
+          ".");
 }
 
 struct LayoutDeleter {

@@ -1,5 +1,6 @@
 // Chooses between the GEMV and cuBLASLt. Up to 8 tokens a product is bound by the weights it reads, which the GEMV does
-// once for all of them, and begins before the previous kernel ends; above, staging the tokens in every block costs more.
+// once for all of them, and begins before the previous kernel ends; above, staging the tokens in every block costs
+// more.
 
 #include "kernels/linear/cublaslt.h"
 #include "kernels/linear/gemv.h"
@@ -12,7 +13,8 @@ void linear(const Linear<Gpu, Out>& args, Arena& scratch, cudaStream_t stream) {
   const auto [tokens, in] = args.x.size;
   const int64_t out = args.w.size[0];
   require(args.w.size[1] == in && args.y.size[0] == tokens && args.y.size[1] == out, "linear: x is [", tokens, ", ", in,
-          "], w [", out, ", ", args.w.size[1], "] and y [", args.y.size[0], ", ", args.y.size[1], "]; they do not fit.");
+          "], w [", out, ", ", args.w.size[1], "] and y [", args.y.size[0], ", ", args.y.size[1],
+          "]; they do not fit.");
   const bool few = gemv_fits(tokens, in);
   const ArenaScope scope(scratch);
   void* const workspace = few ? nullptr : scratch.take<std::byte>(kCublasLtWorkspaceBytes).data;

@@ -148,9 +148,9 @@ class PartialSums {
   bool odd_ = false;
 };
 
-// Copies `rows` rows of `width` columns to shared memory, zeros up to `padded` columns (a multiple of 8). Six loads of a
-// thread are in flight at once. `row(i)` points to row i; width is a multiple of 8 when `vector`. The block's threads from
-// `first_thread` on take part.
+// Copies `rows` rows of `width` columns to shared memory, zeros up to `padded` columns (a multiple of 8). Six loads of
+// a thread are in flight at once. `row(i)` points to row i; width is a multiple of 8 when `vector`. The block's threads
+// from `first_thread` on take part.
 template <class Row>
 __device__ void stage_rows(bf16* shared, int stride, int rows, int width, int padded, bool vector, const Row& row,
                            int first_thread = 0) {

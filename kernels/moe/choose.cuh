@@ -59,7 +59,8 @@ __device__ int best_expert(const RouteRule& rule, const float* logits) {
   return id;
 }
 
-// Lane j gets the j-th best expert and its weight. `given`: the token's experts when they are not to be chosen but taken, or null.
+// Lane j gets the j-th best expert and its weight. `given`: the token's experts when they are not to be chosen but
+// taken, or null.
 template <int PerLane>
 __device__ void choose_experts(const RouteRule& rule, const float* logits, const int32_t* given, int& id,
                                float& weight) {

@@ -33,7 +33,8 @@ __device__ inline void add4(float (&sum)[4], const Bf16* p) {
 
 // out[n] = sum over slots of rows[n slots + slot]; a thread 4 columns.
 template <class T>
-__global__ void __launch_bounds__(256) combine_kernel(const T* rows, bf16* out, int64_t out_stride, int slots, int width) {
+__global__ void __launch_bounds__(256) combine_kernel(const T* rows, bf16* out, int64_t out_stride, int slots,
+                                                      int width) {
   let_next_start();
   wait_for_previous();
   const int column = (blockIdx.y * 256 + threadIdx.x) * 4;
@@ -53,8 +54,8 @@ void combine(const Moe<Gpu>& args, View<T, 2> rows, int64_t slots, cudaStream_t 
          as_bf16(args.out.data), args.out.stride[0], static_cast<int>(slots), static_cast<int>(width));
 }
 
-// The most tokens an item of the plan has; 0: no plan, moe_few. Tokens fall on experts about as a Poisson variable does:
-// mean 2 leaves 8 once in 4000 experts, mean 6 leaves 16 once in 8000.
+// The most tokens an item of the plan has; 0: no plan, moe_few. Tokens fall on experts about as a Poisson variable
+// does: mean 2 leaves 8 once in 4000 experts, mean 6 leaves 16 once in 8000.
 int choose_chunk(const Moe<Gpu>& args) {
   if (moe_few_fits(args)) return 0;
   const double mean = double(args.x.size[0]) * args.top_k / double(args.router.size[0]);

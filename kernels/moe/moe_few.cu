@@ -1,9 +1,9 @@
 // A mixture of experts for up to 4 tokens: expert GEMVs, in two kernels behind the router's product.
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
-//   Work     kernels/linear/weight_stream.cuh. Gate and up: a tile is 8 gate rows and the 8 up rows of the same channels,
-//            so that silu(gate) * up needs no second pass; the product is scaled by the expert's weight and stored as
-//            bf16. Down: one sum over all experts of a token, in registers: no atomics, nothing to combine.
+//   Work     kernels/linear/weight_stream.cuh. Gate and up: a tile is 8 gate rows and the 8 up rows of the same
+//            channels, so that silu(gate) * up needs no second pass; the product is scaled by the expert's weight and
+//            stored as bf16. Down: one sum over all experts of a token, in registers: no atomics, nothing to combine.
 //            Every block chooses the experts itself (0.5 us, less than a launch); block 0 writes them.
 //   Grid     Two blocks of 256 threads a multiprocessor; tiles in turn, the shared experts' first, whose weights are
 //            asked for before wait_for_previous(). Routed weights cannot be: their addresses depend on the router.
@@ -39,15 +39,16 @@ struct FewArgs {
   bool given;  // ids are given
 };
 
-// Brings this block's share of the down rows of each token's first experts into the L2: only this kernel knows them before
-// the next one has waited, read and staged, and the memory would idle meanwhile (about 3 us).
+// Brings this block's share of the down rows of each token's first experts into the L2: only this kernel knows them
+// before the next one has waited, read and staged, and the memory would idle meanwhile (about 3 us).
 __device__ inline void prefetch_down(const FewArgs& a, const int* chosen) {
   const int groups = a.width / kStreamRows, count = a.tokens * a.prefetched * groups, lane = threadIdx.x;
   if (lane >= kStreamRows) return;
   for (int i = blockIdx.x; i < count; i += gridDim.x) {
-    const int slot = i / groups % a.prefetched, token = i / groups / a.prefetched, row = i % groups * kStreamRows + lane;
-    const int64_t at = int64_t{chosen[token * a.rule.top_k + slot]} * a.width + row;
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(a.down + at * a.inner), "r"(a.inner * 2) : "memory");
+    const int pair = i / groups, slot = pair % a.prefetched, token = pair / a.prefetched;
+    const int row = (i - pair * groups) * kStreamRows + lane;
+    const bf16* const from = a.down + (int64_t{chosen[token * a.rule.top_k + slot]} * a.width + row) * a.inner;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(a.inner * 2) : "memory");
   }
 }
 

@@ -1,13 +1,14 @@
 // A mixture of experts for decode batches, where an expert has few tokens: each expert's weights are streamed once.
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
-//   Work     kernels/linear/weight_stream.cuh, with the 8 or 16 tokens of an item on the N side. Gate and up share a tile
-//            as in moe_few.cu; hidden is kept by position in the plan, already scaled. Down writes a row per (token, slot)
-//            in fp32, which moe.cu adds up in the order of the slots: the same result every time.
-//   Grid     Two blocks (one at 16 tokens) of 256 threads a multiprocessor. Each takes a run of consecutive tiles, so that
-//            it stages the tokens of at most a few items; the queue runs on while it does. The number of tiles is
+//   Work     kernels/linear/weight_stream.cuh, with the 8 or 16 tokens of an item on the N side. Gate and up share a
+//            tile as in moe_few.cu; hidden is kept by position in the plan, already scaled. Down writes a row per
+//            (token, slot) in fp32, which moe.cu adds up in the order of the slots: the same result every time.
+//   Grid     Two blocks (one at 16 tokens) of 256 threads a multiprocessor. Each takes a run of consecutive tiles, so
+//            that it stages the tokens of at most a few items; the queue runs on while it does. The number of tiles is
 //            read from the plan: the host does not know it.
-//   Cost     6 D I bytes a hit expert: 1.46 GB at N = 16, 3.16 GB at N = 64 of the 48B model, 339 and 736 us at 4.3 TB/s.
+//   Cost     6 D I bytes a hit expert: 1.46 GB at N = 16, 3.16 GB at N = 64 of the 48B model, 339 and 736 us at 4.3
+//            TB/s.
 //   Limits   moe_stream_fits: D and I up to about 8192 (8 tokens). An expert with more tokens is read once per item.
 //   Checked  tests/cuda/test_moe_cuda.cpp.
 
@@ -124,7 +125,8 @@ void launch_stream(StreamArgs a, int64_t most_tiles, std::string_view name, cuda
   a.stride = columns_stride(a.columns);
   const int bytes = shared_bytes(a.columns, 8 * NT);
   allow_shared(stream_kernel<NT, GateUp>, bytes, name);
-  launch(stream_kernel<NT, GateUp>, dim3(stream_blocks(most_tiles, bytes)), dim3(kStreamThreads), bytes, stream, name, a);
+  const dim3 grid(stream_blocks(most_tiles, bytes));
+  launch(stream_kernel<NT, GateUp>, grid, dim3(kStreamThreads), bytes, stream, name, a);
 }
 
 }  // namespace

@@ -7,10 +7,11 @@
 //            behind the item's last token are neither loaded nor multiplied; the two rows of warps take 16-token tiles
 //            in turn, so that both have work in a short item. Down writes a bf16 row per (token, slot); moe.cu adds
 //            them up in fp32 in the order of the slots.
-//   Grid     (weight tiles, items in the worst case) blocks of 256 threads, one a multiprocessor; a block without an item
-//            leaves at once.
-//   Cost     6 D I flops a (token, slot) and padding to 16 tokens: compute bound from about 200 tokens an expert. A warp
-//            tile of 64 x 64 reads 4 KB of shared memory for 32 mma (32 cycles against 26); 64 x 32 would read 3 for 16.
+//   Grid     (weight tiles, items in the worst case) blocks of 256 threads, one a multiprocessor; a block without an
+//            item leaves at once.
+//   Cost     6 D I flops a (token, slot) and padding to 16 tokens: compute bound from about 200 tokens an expert. A
+//            warp tile of 64 x 64 reads 4 KB of shared memory for 32 mma (32 cycles against 26); 64 x 32 would read 3
+//            for 16.
 //   Uses     sm_90a mma.sync m16n8k16, warps 2 x 4, warp tile BM / 2 x 64; 192 KB shared at BM = 128.
 //   Limits   D and I multiples of 16; rows aligned to 16 bytes.
 //   Checked  tests/cuda/test_moe_cuda.cpp.
@@ -82,9 +83,9 @@ __global__ void __launch_bounds__(kThreads, 1) tile_kernel(const __grid_constant
   const int rows_on = GateUp ? kCopyRows / 2 : kCopyRows, end_row = GateUp ? inner : a.rows;
   const int first_row = GateUp ? blockIdx.x * (kWeightRows / 2) + copy_row / 16 * 8 + copy_row % 8
                                : blockIdx.x * kWeightRows + copy_row;  // a channel, or a row
+  const int up = GateUp && copy_row / 8 % 2 == 1 ? inner : 0;
   const bf16* const weight_row =
-      a.weights + (int64_t{item.expert} * a.rows + first_row + (GateUp && copy_row / 8 % 2 == 1 ? inner : 0)) * a.columns +
-      copy_chunk * 8;
+      a.weights + (int64_t{item.expert} * a.rows + first_row + up) * a.columns + copy_chunk * 8;
 
   const int steps = (a.columns + kColumns - 1) / kColumns;
   const auto load = [&](int step) {
@@ -95,7 +96,8 @@ __global__ void __launch_bounds__(kThreads, 1) tile_kernel(const __grid_constant
       const bool inside = column + copy_chunk * 8 < a.columns;
 #pragma unroll
       for (int i = 0; i < kXLoads; ++i)
-        cp_async16(x + swizzled(copy_row + i * kCopyRows, copy_chunk), x_row[i] + column, inside && x_row[i] != nullptr);
+        cp_async16(x + swizzled(copy_row + i * kCopyRows, copy_chunk), x_row[i] + column,
+                   inside && x_row[i] != nullptr);
 #pragma unroll
       for (int i = 0; i < kWeightLoads; ++i)
         cp_async16(w + swizzled(copy_row + i * kCopyRows, copy_chunk),

@@ -1,8 +1,8 @@
 // Routing: which experts each token takes, and the tokens of each expert.
 //
 //   Math     kernels/moe/moe.h; the truth is route_cpu<double>.
-//   Work     Choice: a warp a token; each of top_k rounds is a warp-wide maximum of integer keys and a minimum of indices.
-//            Plan: one block counts, scans and places; every expert's tokens are cut into equal items of at
+//   Work     Choice: a warp a token; each of top_k rounds is a warp-wide maximum of integer keys and a minimum of
+//            indices. Plan: one block counts, scans and places; every expert's tokens are cut into equal items of at
 //            most `chunk`.
 //   Grid     N / 8 blocks; one block.
 //   Cost     Latency: about 0.5 us of choice, 2 to 20 us of plan (64 to 8192 tokens).

@@ -4,8 +4,8 @@
 //   Work     A block a token (embed, norm), a thread 4 or 8 consecutive elements. The norm keeps its row in registers
 //            between the sum of squares and the product: the residual is read once and written once.
 //   Grid     N blocks; silu_mul (N, columns) blocks.
-//   Cost     Memory traffic of a few KB a token: launch latency at batch 1, which programmatic launches hide. Weights are
-//            loaded before wait_for_previous().
+//   Cost     Memory traffic of a few KB a token: launch latency at batch 1, which programmatic launches hide. Weights
+//            are loaded before wait_for_previous().
 //   Limits   add_rms_norm: D <= 16384; 8192 when rows are not aligned for vectors, which takes the scalar instances.
 //   Checked  tests/cuda/test_pointwise_cuda.cpp.
 

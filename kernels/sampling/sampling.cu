@@ -1,6 +1,7 @@
 // Greedy sampling on the GPU: the lowest index of the largest logit.
 //
-//   Math     kernels/sampling/sampling.h; the truth is argmax_cpu<double>. NaN never wins; a row of nothing else gives 0.
+//   Math     kernels/sampling/sampling.h; the truth is argmax_cpu<double>. NaN never wins; a row of nothing else gives
+//            0.
 //   Work     Two stages: parts of a row to (value, index) in scratch, then a block a row over its parts.
 //   Grid     (parts, B) blocks of 256 threads; at B = 1 as many parts as fill the machine.
 //   Cost     4 B V bytes; 0.15 us at B = 1, V = 163840, so it is latency: two dependent launches.
@@ -66,7 +67,8 @@ __global__ void __launch_bounds__(kThreads) argmax_parts_kernel(const float* log
   if (threadIdx.x == 0) best[blockIdx.y * gridDim.x + blockIdx.x] = mine;
 }
 
-__global__ void __launch_bounds__(kThreads) argmax_rows_kernel(const Best* best, int parts, int32_t* ids, int64_t stride) {
+__global__ void __launch_bounds__(kThreads) argmax_rows_kernel(const Best* best, int parts, int32_t* ids,
+                                                               int64_t stride) {
   let_next_start();
   wait_for_previous();
   Best mine = none();
@@ -84,7 +86,8 @@ void argmax_cuda(const Argmax<Gpu>& args, Arena& scratch, cudaStream_t stream) {
   // A part is at least one load of every thread; two blocks a multiprocessor in all.
   const int64_t most = (vocabulary + 4 * kThreads - 1) / (4 * kThreads);
   const int64_t wanted = std::max<int64_t>(1, 2 * multiprocessors() / std::max<int64_t>(batch, 1));
-  const int part_size = static_cast<int>((vocabulary + std::min(most, wanted) - 1) / std::min(most, wanted) + 3) / 4 * 4;
+  const int64_t count = std::min(most, wanted);
+  const int part_size = static_cast<int>((vocabulary + count - 1) / count + 3) / 4 * 4;
   const int parts = static_cast<int>((vocabulary + part_size - 1) / part_size);
 
   const ArenaScope scope(scratch);

@@ -30,7 +30,8 @@ void add_cpu_benchmarks() {
     add("linear" + suffix, linear_problem<Host>({.tokens = n, .in = 512, .out = 1024}, kSeed), n,
         [](const Linear<Host>& args) { linear_cpu(args); });
     add("moe" + suffix,
-        moe_problem<Host>({.tokens = n, .width = 256, .hidden = 128, .experts = 16, .top_k = 4, .clear_choice = false}, kSeed),
+        moe_problem<Host>(
+            {.tokens = n, .width = 256, .hidden = 128, .experts = 16, .top_k = 4, .clear_choice = false}, kSeed),
         n, [](const Moe<Host>& args) { moe_cpu(args); });
     add("add_rms_norm" + suffix, norm_problem<Host>({.tokens = n, .width = 2304}, kSeed), n,
         [](const AddRmsNorm<Host>& args) { add_rms_norm_cpu(args); });
@@ -51,8 +52,8 @@ void add_cpu_benchmarks() {
   }
   for (const int32_t context : {256, 4096})
     add("mla/cpu/decode/context=" + std::to_string(context),
-        mla_problem<Host>({.heads = 4, .nope_dim = 32, .rope_dim = 16, .value_dim = 32, .rank = 64, .lengths = {context}},
-                          kSeed),
+        mla_problem<Host>(
+            {.heads = 4, .nope_dim = 32, .rope_dim = 16, .value_dim = 32, .rank = 64, .lengths = {context}}, kSeed),
         1, [](const Mla<Host>& args) { mla_cpu(args); });
 }
 

@@ -54,7 +54,7 @@ void add_linear(const std::string& name, int64_t out, int64_t in, int64_t tokens
        .make = [=](Tensors& t) {
          return Linear<Gpu, Out>{t.normal(1, tokens, in), t.normal(0.02f, out, in), t.normal<Out>(1, tokens, out)};
        },
-       .run = [](const Linear<Gpu, Out>& args, Arena& scratch, cudaStream_t stream) { linear_cuda(args, scratch, stream); }});
+       .run = [](const Linear<Gpu, Out>& a, Arena& scratch, cudaStream_t stream) { linear_cuda(a, scratch, stream); }});
 }
 
 void add_linears() {
@@ -102,7 +102,7 @@ void add_moe(int64_t tokens) {
                        a.out = t.normal(1, tokens, kWidth);
                        return a;
                      },
-                     .run = [](const Moe<Gpu>& a, Arena& scratch, cudaStream_t stream) { moe_cuda(a, scratch, stream); },
+                     .run = moe_cuda,
                      .unsupported = moe_cuda_unsupported,
                      .bytes_of = moe_bytes,
                      .launches = tokens <= 64 ? 9 : 3,
@@ -194,7 +194,8 @@ void add_mla(int64_t batch, int64_t context, int64_t tokens) {
                        a.max_context = all;
                        a.rope_theta = 0;
                        a.out = t.normal(1, batch, tokens, kHeads * kHeadDim);
-                       a.heads = kHeads, a.nope_dim = kHeadDim, a.rope_dim = kRope, a.value_dim = kHeadDim, a.rank = kRank;
+                       a.heads = kHeads, a.nope_dim = kHeadDim, a.rope_dim = kRope, a.value_dim = kHeadDim;
+                       a.rank = kRank;
                        return a;
                      },
                      .run = mla_cuda,

@@ -1,5 +1,5 @@
-// The mixture of experts on the GPU against the fp64 truth from the same bf16 inputs, on all three paths: up to 4 tokens,
-// few tokens an expert, many.
+// The mixture of experts on the GPU against the fp64 truth from the same bf16 inputs, on all three paths: up to 4
+// tokens, few tokens an expert, many.
 
 #include <algorithm>
 

@@ -90,7 +90,8 @@ TEST(PointwiseCuda, MultipliesBySilu) {
       run_cuda([&](Arena& arena, cudaStream_t stream) {
         if (!arena.measuring()) silu_mul_cuda(mirror.args(), stream);
       });
-      EXPECT_TRUE(close("out", mirror.download().out, truth.out, {"nd", {tokens, hidden}, "n"}, bounds::kBf16Once, seed));
+      const auto got = mirror.download();
+      EXPECT_TRUE(close("out", got.out, truth.out, {"nd", {tokens, hidden}, "n"}, bounds::kBf16Once, seed));
     }
 }
 
