@@ -27,7 +27,7 @@ Examples:
   kdabench run decode --config kimi-linear-48b-a3b --device cuda --context 4K,128K,1M --out report.json
   kdabench run decode --config kimi-linear-48b-a3b --device cuda --context 1M --dry-run
                                                          bytes and floors of every cell; needs no GPU
-  kdabench run decode --device cuda --protocol same-memory --cache-budget 56GiB --context 1M
+  kdabench run decode --device cuda --protocol same-memory --cache-budget 56GB --context 1M
   kdabench table report.json                             the result, as a table
   kdabench compare before.json after.json                what got slower, by how much
 

@@ -39,7 +39,7 @@ struct SweepFlags {
     v("batch", batch, kGroup, "sequences decoded together (same-batch)");
     v("protocol", protocol, kGroup, "same-batch, same-memory: the largest batch that fits, or both");
     v("cache-budget", cache_budget, kGroup,
-      "same-memory: bytes for caches and states, e.g. 56GiB; default: what the GPU has left");
+      "same-memory: bytes for caches and states, e.g. 56GB; default: what the GPU has left");
   }
 };
 
