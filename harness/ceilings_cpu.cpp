@@ -72,8 +72,9 @@ double copy_rate(size_t words_a_thread, int passes) {
 #pragma omp parallel for schedule(static, 1)
     for (size_t t = 0; t < T; ++t)
       for (int pass = 0; pass < passes; ++pass) {
-        from[t * words_a_thread] = static_cast<uint64_t>(pass);
-        std::memcpy(to.data() + t * words_a_thread, from.data() + t * words_a_thread, words_a_thread * sizeof(uint64_t));
+        const size_t first = t * words_a_thread;
+        from[first] = static_cast<uint64_t>(pass);
+        std::memcpy(to.data() + first, from.data() + first, words_a_thread * sizeof(uint64_t));
       }
   });
   volatile uint64_t sink = to.back();

@@ -28,11 +28,10 @@ struct Call {
 
 // Adds a subcommand with its flags; when the line names it, `action` is set to what runs it and returns the exit code.
 using Action = std::function<int(const Call& call)>;
-using AddCommand = void (*)(CLI::App& app, const Parts& parts, Action& action);
 
 void add_run_command(CLI::App& app, const Parts& parts, Action& action);
 void add_model_commands(CLI::App& app, const Parts& parts, Action& action);    // models, logits, generate
-void add_report_commands(CLI::App& app, const Parts& parts, Action& action);   // validate, compare, table, readme, schema
+void add_report_commands(CLI::App& app, const Parts& parts, Action& action);   // validate, compare, table, ...
 void add_info_command(CLI::App& app, const Parts& parts, Action& action);
 
 // Runs a command line. Prints errors as one sentence on stderr; returns the exit code.

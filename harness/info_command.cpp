@@ -29,7 +29,8 @@ void print_text(const reports::Report& report, const std::string& cuda) {
   };
   fmt::print("kdabench     {}, commit {}{}\n", meta.tool_version, meta.git_commit, meta.git_dirty ? ", changed" : "");
   fmt::print("build        {}, {}, CUDA {}\n", meta.build_type, meta.compiler, meta.cuda_version);
-  fmt::print("host         {}, {} cores, {}, {}\n", machine.cpu, machine.cores, bytes(machine.memory_bytes), machine.os);
+  fmt::print("host         {}, {} cores, {}, {}\n", machine.cpu, machine.cores, bytes(machine.memory_bytes),
+             machine.os);
   fmt::print("cuda         {}\n", cuda);
   fmt::print("device       {} ({}), {}\n", device.name, device.kind, bytes(device.memory_bytes));
   if (!device.driver.empty()) fmt::print("driver       {}\n", device.driver);

@@ -78,7 +78,7 @@ struct Inference {
 
 Inference prepare(const InferenceOptions& options, const Registry& registry) {
   require(!options.checkpoint.empty(), "--checkpoint is required: a folder with config.json and safetensors.");
-  require(options.ids.empty() != options.ids_file.empty(), "give token ids with --ids or with --ids-file, one of them.");
+  require(options.ids.empty() != options.ids_file.empty(), "give token ids with --ids or with --ids-file.");
   Inference result;
   result.config = configured(options.checkpoint, options.flags);
   result.ids = parse_ids(options.ids.empty() ? read_text(options.ids_file) : options.ids, result.config.vocab_size);

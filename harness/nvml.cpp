@@ -126,7 +126,8 @@ suites::GpuReading Nvml::read() const {
   suites::GpuReading reading;
   reading.reason = reason_;
   if (!reason_.empty()) return reading;
-  if (const auto milliwatts = library_->unsigned_of("nvmlDeviceGetPowerUsage")) reading.power_watts = *milliwatts * 1e-3;
+  const std::optional<unsigned> milliwatts = library_->unsigned_of("nvmlDeviceGetPowerUsage");
+  if (milliwatts) reading.power_watts = *milliwatts * 1e-3;
   unsigned celsius = 0;
   if (library_->call("nvmlDeviceGetTemperature", library_->device, kTemperatureGpu, &celsius) == kSuccess)
     reading.temperature_celsius = celsius;

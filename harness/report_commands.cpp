@@ -21,8 +21,8 @@ using reports::Exit;
 int validate(const std::string& path) {
   const std::vector<reports::Violation> found = reports::validate(reports::read_json(path));
   for (const reports::Violation& violation : found) fmt::print("{}: {}\n", violation.path, violation.sentence);
-  require(found.empty(), path, " breaks the schema or its rules in ", found.size(), " place", found.size() == 1 ? "" : "s",
-          ".");
+  require(found.empty(), path, " breaks the schema or its rules in ", found.size(),
+          found.size() == 1 ? " place." : " places.");
   fmt::print("{} is a valid kdabench report\n", path);
   return 0;
 }
@@ -78,8 +78,8 @@ void add_report_commands(CLI::App& app, const Parts&, Action& action) {
   required_path(*compare_command, "NEW", flags->candidate, "report after");
   FlagBinder{*compare_command}("threshold", flags->threshold, "Options", "share by which a median may be slower");
   FlagBinder{*compare_command}("format", flags->format, "Options", "text, md or json");
-  compare_command->footer("\nExit codes: 0 nothing slower; 1 regression or missing cell; 2 unreadable; 4 invalid cell;\n"
-                          "5 incorrect cell; 6 base missing or of another machine.");
+  compare_command->footer("\nExit codes: 0 nothing slower; 1 regression or missing cell; 2 unreadable; 4 invalid "
+                          "cell;\n5 incorrect cell; 6 base missing or of another machine.");
   compare_command->callback([flags, &action] { action = [flags](const Call&) { return compare(*flags); }; });
 
   CLI::App* table_command = app.add_subcommand("table", "Print a report as tables");

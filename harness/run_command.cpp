@@ -43,8 +43,9 @@ std::map<std::string, Cell> kept_cells(const std::vector<Cell>& cells, const sui
   std::map<std::string, Cell> kept;
   for (const Cell& cell : cells) {
     if (cell.status == "error" || cell.status == "timeout") continue;
-    require(cell.axes.steps == plan.steps && cell.axes.fill == plan.fill, "--resume found ", cell.id, " measured with --steps ",
-            cell.axes.steps, " --fill ", cell.axes.fill, "; give the same, or --force to start again.");
+    require(cell.axes.steps == plan.steps && cell.axes.fill == plan.fill, "--resume found ", cell.id,
+            " measured with --steps ", cell.axes.steps, " --fill ", cell.axes.fill,
+            "; give the same, or --force to start again.");
     kept[cell.id] = cell;
   }
   return kept;

@@ -93,7 +93,8 @@ void record_floor(const Bench& bench, Session& session, reports::Cell& cell) {
   const std::optional<double> measured = session.distinct_experts();
   const double expected = expected_distinct_experts(bench.plan.config, axes.batch);
   // Step i reads context + i cached rows; the mean over the steps is what the median is held against.
-  const StepCost cost = decode_cost(bench.plan.config, bench.peer.layout, number_bytes(bench.plan.precision), axes.batch,
+  const NumberBytes bytes = number_bytes(bench.plan.precision);
+  const StepCost cost = decode_cost(bench.plan.config, bench.peer.layout, bytes, axes.batch,
                                     axes.context + (axes.steps - 1) / 2, measured.value_or(expected));
   reports::Floor floor;
   floor.bytes = cost.bytes();
@@ -170,7 +171,8 @@ void measure(Bench& bench, reports::Cell& cell) {
     const NvtxRange range("warm-up");
     bench.host.progress("warm-up", 0.7);
     const DecodeSamples warm = session->decode(warmup);
-    bench.deadline.expect("the timed steps", warm.wall_ns / static_cast<double>(warmup) * static_cast<double>(axes.steps));
+    const double step_ns = warm.wall_ns / static_cast<double>(warmup);
+    bench.deadline.expect("the timed steps", step_ns * static_cast<double>(axes.steps));
   }
 
   bench.host.progress("decode", 0.8);

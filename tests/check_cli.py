@@ -27,7 +27,8 @@ def refused(*words, says=""):
     code, out, err = run(*words)
     line = " ".join(map(str, words))
     check(code == 2, f"{line}: wanted exit code 2, got {code}: {err}")
-    check(err.startswith("kdabench: ") and err.count("\n") == 1 and err.endswith("\n"), f"{line}: not one line: {err!r}")
+    one_line = err.startswith("kdabench: ") and err.count("\n") == 1 and err.endswith("\n")
+    check(one_line, f"{line}: not one line: {err!r}")
     check(out == "", f"{line}: wrote to stdout: {out[:200]!r}")
     check(says in err, f"{line}: wanted {says!r} in {err!r}")
 
@@ -116,8 +117,8 @@ def check_dry_run():
     check(abs(float(row[-1]) - 1.47) < 0.01, f"floor of one step at 4K: {row[-1]} ms")
     check(row[-2] == "yes", "4K fits 150 GB")
     for device_memory, fits in (("150GB", 1), ("120GB", 0)):
-        out = run("run", "decode", "--config", "kimi-linear-48b-a3b", "--device", "cuda", "--dry-run", "--models", "mla",
-                  "--context", "1M", "--device-memory", device_memory)[1]
+        out = run("run", "decode", "--config", "kimi-linear-48b-a3b", "--device", "cuda", "--dry-run",
+                  "--models", "mla", "--context", "1M", "--device-memory", device_memory)[1]
         check(("recorded as oom" in out) == (not fits), f"1M of MLA cache on {device_memory}")
     budget = run("run", "decode", "--config", "kimi-linear-48b-a3b", "--device", "cuda", "--dry-run", "--models",
                  "kimi-linear,mla", "--context", "1M", "--protocol", "same-memory", "--cache-budget", "56GB",
@@ -219,20 +220,20 @@ def check_memory_protocols():
     # tiny in fp32: 768 bytes a token and 448512 bytes of state a sequence for the hybrids, 3072 a token for mla.
     code, _, err = run("run", "decode", *SMALL, "--protocol", "same-memory", "--cache-budget", "2MiB", "--out", report)
     check(code == 0, f"same-memory: {code} {err}")
-    batches = {(cell["axes"]["model"], cell["axes"]["context"]): cell["axes"]["batch"] for cell in read(report)["cells"]}
-    for (model, context), batch in batches.items():
+    for cell in read(report)["cells"]:
+        model, context, batch = (cell["axes"][axis] for axis in ("model", "context", "batch"))
         capacity = context + 5                       # the check reads five tokens, more than the three steps
         each = capacity * 3072 if model == "mla" else capacity * 768 + 448512
         check(batch == (2 << 20) // each, f"{model} at {context}: {batch} sequences of {each} bytes in 2 MiB")
     check(run("validate", report)[0] == 0, "validate a same-memory report")
 
-    code, _, err = run("run", "decode", *SMALL, "--protocol", "same-memory", "--cache-budget", "300KiB", "--out", report,
-                       "--force")
-    found = {(cell["axes"]["model"], cell["status"]) for cell in read(report)["cells"]}
-    check(code == 0 and found == {("mla", "ok"), ("kimi-linear", "oom"), ("gdn-h", "oom")}, f"oom cells: {code} {found}")
+    code, _, err = run("run", "decode", *SMALL, "--protocol", "same-memory", "--cache-budget", "300KiB", "--out",
+                       report, "--force")
+    found = {cell["axes"]["model"]: cell["status"] for cell in read(report)["cells"]}
+    check(code == 0 and found == {"mla": "ok", "kimi-linear": "oom", "gdn-h": "oom"}, f"oom cells: {code} {found}")
     check(run("validate", report)[0] == 0, "validate a report with oom cells")
     for cell in read(report)["cells"]:
-        check(cell["status"] == "ok" or "budget is" in cell["status_reason"], "oom says what it needed and what there is")
+        check(cell["status"] == "ok" or "budget is" in cell["status_reason"], "oom says what there is")
 
     code, _, err = run("run", "memory", *SMALL, "--context", "32,1G", "--out", report, "--force")
     check(code == 2, "--context twice is an error")
@@ -242,8 +243,8 @@ def check_memory_protocols():
 
     code, _, err = run("run", "decode", *SMALL, "--timeout", "0.000001", "--out", report, "--force", "--models", "mla")
     check(code == 3 and set(statuses(report)) == {"timeout"}, f"timeout: {code} {statuses(report)}")
-    code, _, err = run("run", "decode", *SMALL, "--fill", "prefill", "--batch", "2", "--hybrid-ratio", "3:1,1:1", "--models",
-                       "kimi-linear", "--rope-theta", "10000", "--out", report, "--force")
+    code, _, err = run("run", "decode", *SMALL, "--fill", "prefill", "--batch", "2", "--hybrid-ratio", "3:1,1:1",
+                       "--models", "kimi-linear", "--rope-theta", "10000", "--out", report, "--force")
     names = {cell["axes"]["model"] for cell in read(report)["cells"]}
     check(code == 0 and names == {"kimi-linear", "kimi-linear@1:1"}, f"prefill and ratios: {code} {names} {err}")
     check(all(cell["axes"]["config"] == "tiny+rope" for cell in read(report)["cells"]), "options name the config")
@@ -291,7 +292,8 @@ def check_checkpoint():
         refused("logits", "--checkpoint", checkpoint, "--ids", "1", "--out", folder / "no" / "x.safetensors")
 
 
-for part in (check_help, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols, check_checkpoint):
+for part in (check_help, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols,
+             check_checkpoint):
     start = time.monotonic()
     part()
     print(f"{part.__name__}: {time.monotonic() - start:.1f} s")

@@ -51,7 +51,7 @@ TEST(Parse, CountsAreBinary) {
   EXPECT_EQ(parse_count("context", "4K"), 4096);
   EXPECT_EQ(parse_count("context", "1M"), 1 << 20);
   EXPECT_EQ(parse_counts("context", "4K,32k,1m"), (std::vector<int64_t>{4096, 32768, 1 << 20}));
-  for (const char* bad : {"", "0", "-1", "4KB", "4.5K", "K", "1e3", "four", " 4", "99999999999999999999", "2000G", "4 K"})
+  for (const char* bad : {"", "0", "-1", "4KB", "4.5K", "K", "1e3", "four", " 4", "9999999999999999999", "2000G"})
     EXPECT_THROW(parse_count("context", bad), Error) << bad;
   EXPECT_EQ(message([] { parse_count("context", "0"); }),
             "--context wants a count such as 4096, 4K or 1M, 1 or more, got '0'.");
