@@ -28,8 +28,8 @@ phase "measure: $plan" "build/$preset/kdabench" run --plan "$plan" --out "$out/r
 rm -rf "$out/figures"
 phase "figures" "$(plot_python)" -m reports.plots "$out/report.json" --out "$out/figures"
 
-say "results"
-"build/$preset/kdabench" table "$out/report.json"
+say "done"
+echo "table    build/$preset/kdabench table $out/report.json"
 echo "report   $out/report.json"
 echo "figures  $out/figures"
 echo "again    build/$preset/kdabench run --plan $plan --out $out/report.json --force"
