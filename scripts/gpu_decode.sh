@@ -25,7 +25,7 @@ main() {
 
   # Whatever the verdict, what was measured is drawn.
   if [[ -s $out/h200-decode.json ]]; then
-    phase "table" build/cuda/kdabench table "$out/h200-decode.json" --markdown | tee "$out/table.md" || true
+    build/cuda/kdabench table "$out/h200-decode.json" --markdown >"$out/table.md" || true
     mkdir -p reports/results
     cp "$out/h200-decode.json" reports/results/
     if python=$(plot_python); then
