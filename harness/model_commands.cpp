@@ -118,7 +118,10 @@ int write_logits(const InferenceOptions& options, const std::string& out, const 
 
 int print_generated(const InferenceOptions& options, const std::string& max_new, const Registry& registry) {
   const int64_t wanted = parse_integer("max-new", max_new, 1);
-  const Inference inference = prepare(options, registry);
+  Inference inference = prepare(options, registry);
+  // transformers' generate() hides padding ids of a prompt from attention; here they are left out
+  std::erase(inference.ids, static_cast<int32_t>(inference.config.pad_token_id));
+  require(!inference.ids.empty(), "the prompt is padding (id ", inference.config.pad_token_id, ") throughout.");
   const std::unique_ptr<Session> session = open_session(inference, wanted, false);
   session->forward(inference.ids, Logits::kLast);
   std::vector<int32_t> generated = {session->next_tokens().front()};
@@ -153,7 +156,8 @@ void add_model_commands(CLI::App& app, const Parts&, Action& action) {
   generate_options->fields(FlagBinder{*generate});
   FlagBinder{*generate}("max-new", *max_new, "Output", "tokens to generate; nothing else stops it");
   generate->footer("\nExample: kdabench generate --checkpoint DIR --ids 1,2,3 --max-new 24\n"
-                   "Prints the new ids on one line. Exit codes: 0 done; 2 a file, a flag or an id is wrong.");
+                   "Prints the new ids on one line. Padding ids of the prompt (pad_token_id) are left out, as transformers' generate\n"
+                   "hides them. Exit codes: 0 done; 2 a file, a flag or an id is wrong.");
   generate->callback([generate_options, max_new, &action] {
     action = [=](const Call& call) { return print_generated(*generate_options, *max_new, call.parts.registry); };
   });

@@ -127,6 +127,18 @@ std::map<std::string, std::string> as_text(RunOptions& options) {
     else
       text[name] = member;
   });
+  // a plan's sweeps stand in the place of the flags they override
+  for (SweepFlags& sweep : options.sweeps) {
+    std::string& sweeps = text["sweeps"];
+    if (!sweeps.empty()) sweeps += " | ";
+    bool first = true;
+    sweep.fields([&](const char* name, const std::string& member, const char*, const char*) {
+      text.erase(name);
+      if (member.empty()) return;
+      sweeps += (first ? "" : "; ") + std::string(name) + " " + member;
+      first = false;
+    });
+  }
   return text;
 }
 

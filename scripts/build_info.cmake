@@ -3,6 +3,9 @@ execute_process(COMMAND git rev-parse HEAD WORKING_DIRECTORY ${SOURCE} OUTPUT_VA
                 OUTPUT_STRIP_TRAILING_WHITESPACE)
 execute_process(COMMAND git status --porcelain --untracked-files=no WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE changes
                 ERROR_QUIET)
+if(NOT commit AND DEFINED ENV{KDABENCH_COMMIT})
+  set(commit $ENV{KDABENCH_COMMIT})  # a copy of the tree without its history, on a borrowed machine
+endif()
 if(NOT commit)
   set(commit unknown)
 endif()

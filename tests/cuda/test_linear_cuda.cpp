@@ -19,7 +19,8 @@ void expect_linear(const LinearShape& s) {
   });
   const auto got = mirror.download();
   const auto want = without_padding(truth.y, s.out, s.padding);
-  const Axes axes{"nm", {s.tokens, s.out}, "n"};
+  // a row of one or a few outputs may cancel; then the error is held against all rows together
+  const Axes axes{"nm", {s.tokens, s.out}, s.out >= 16 ? "n" : ""};
   EXPECT_TRUE(close("y", without_padding(got.y, s.out, s.padding), want, axes, bounds::kBf16Once, seed));
   EXPECT_TRUE(close("logits", without_padding(got.logits, s.out, s.padding), want, axes, bounds::kSumCuda, seed));
 }
