@@ -273,6 +273,43 @@ std::string tables(const Report& report, TableStyle style) {
   return out.empty() ? "no cells\n" : out;
 }
 
+namespace {
+
+// What the tables answer: at the longest context that both have, the baseline's time over the hybrid's, a line for each
+// protocol and budget; and their bytes.
+std::string headlines(const Report& report) {
+  std::map<std::string, std::map<int64_t, Row>> sweeps;  // by heading, then context
+  for (const Cell& cell : report.cells)
+    if (cell.suite == "decode" && has_time(cell) && (cell.axes.protocol == "same-memory" || cell.axes.batch == 1))
+      sweeps[heading(cell)][cell.axes.context][cell.axes.model] = &cell;
+  std::string out;
+  for (const auto& [name, contexts] : sweeps) {
+    for (auto at = contexts.rbegin(); at != contexts.rend(); ++at) {
+      const auto mla = at->second.find("mla"), hybrid = at->second.find("kimi-linear");
+      if (mla == at->second.end() || hybrid == at->second.end()) continue;
+      const Cell &slow = *mla->second, &fast = *hybrid->second;
+      const bool same_memory = fast.axes.protocol == "same-memory";
+      out += fmt::format("* {}, {} tokens: kimi-linear decodes **{:.2f}x** as fast as mla ({} against {} ms a token",
+                         !same_memory ? "One sequence each"
+                         : fast.axes.cache_budget_bytes
+                             ? fmt::format("The same {} of cache", readable_bytes(double(*fast.axes.cache_budget_bytes)))
+                             : "The same memory",
+                         readable_tokens(at->first), slow.timing->tpot_ns / fast.timing->tpot_ns,
+                         readable_ms(fast.timing->tpot_ns), readable_ms(slow.timing->tpot_ns));
+      if (same_memory) out += fmt::format("; {} sequences against {}", fast.axes.batch, slow.axes.batch);
+      out += ").";
+      if (!same_memory && slow.memory && fast.memory && fast.memory->cache_bytes_analytic > 0)
+        out += fmt::format(" Its cache takes 1/{:.2f} of the bytes.", double(slow.memory->cache_bytes_analytic) /
+                                                                         double(fast.memory->cache_bytes_analytic));
+      out += "\n";
+      break;
+    }
+  }
+  return out.empty() ? out : out + "\n";
+}
+
+}  // namespace
+
 std::string markdown_results(const Report& report) {
   std::string devices;
   for (const Device& device : report.devices) devices += (devices.empty() ? "" : ", ") + device.name;
@@ -282,7 +319,7 @@ std::string markdown_results(const Report& report) {
       report.meta.git_dirty ? " with uncommitted changes" : "", report.meta.started_utc.substr(0, 10));
   if (report.ceilings.read_bytes_per_s)
     out += fmt::format("; reads {:.2f} TB/s (measured)", *report.ceilings.read_bytes_per_s / 1e12);
-  return out + ".\n\n```\n" + report.meta.command + "\n```\n\n" + tables(report, TableStyle::markdown);
+  return headlines(report) + out + ".\n\n```\n" + report.meta.command + "\n```\n\n" + tables(report, TableStyle::markdown);
 }
 
 void replace_between_markers(const fs::path& file, const std::string& text) {
