@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "kernels/base/error.h"
+
 namespace kdabench::suites {
 namespace {
 
@@ -14,6 +16,20 @@ std::string gb(int64_t bytes) {
 std::string too_large(const char* what, int64_t batch, const SessionBytes& b, int64_t available) {
   return fmt::format("{} {} sequence{} needs {} (cache {}, state {}, workspace {}); {} are available.", what, batch,
                      batch == 1 ? "" : "s", gb(b.total()), gb(b.cache), gb(b.state), gb(b.workspace), gb(available));
+}
+
+// The largest batch whose predicted bytes hold; a batch that no kernel takes bounds it too, and `bound` says so.
+int64_t largest_predicted(const Predict& predict, const std::function<bool(const SessionBytes&)>& holds,
+                          std::string& bound) {
+  return largest_batch([&](int64_t batch) {
+    try {
+      return holds(predict(batch));
+    } catch (const Unsupported& reason) {
+      if (batch == 1) throw;
+      bound = fmt::format(" More are not supported: {}.", reason.what());
+      return false;
+    }
+  });
 }
 
 }  // namespace
@@ -32,6 +48,7 @@ int64_t largest_batch(const std::function<bool(int64_t)>& fits) {
 
 Fit fit(const Point& point, const Predict& predict, const DeviceMemoryState& memory) {
   Fit result;
+  std::string bound;
   if (!point.same_memory()) {
     result.bytes = predict(point.batch);
     result.available = memory.free_bytes;
@@ -46,7 +63,8 @@ Fit fit(const Point& point, const Predict& predict, const DeviceMemoryState& mem
   if (!point.cache_budget_bytes) {
     const auto reserve = static_cast<int64_t>(kReserve * static_cast<double>(memory.total_bytes));
     result.available = memory.free_bytes - reserve;
-    result.batch = largest_batch([&](int64_t batch) { return predict(batch).total() <= result.available; });
+    result.batch = largest_predicted(
+        predict, [&](const SessionBytes& bytes) { return bytes.total() <= result.available; }, bound);
     result.bytes = predict(result.batch == 0 ? 1 : result.batch);
     result.fits = result.batch > 0;
     result.reason = result.fits
@@ -60,7 +78,8 @@ Fit fit(const Point& point, const Predict& predict, const DeviceMemoryState& mem
   const int64_t budget = *point.cache_budget_bytes;
   const auto cached = [](const SessionBytes& bytes) { return bytes.cache + bytes.state; };
   result.available = budget;
-  result.batch = largest_batch([&](int64_t batch) { return cached(predict(batch)) <= budget; });
+  result.batch = largest_predicted(
+      predict, [&](const SessionBytes& bytes) { return cached(bytes) <= budget; }, bound);
   result.bytes = predict(result.batch == 0 ? 1 : result.batch);
   if (result.batch == 0) {
     result.reason = fmt::format("The cache and state of one sequence take {}; the cache budget is {}.",
@@ -75,6 +94,7 @@ Fit fit(const Point& point, const Predict& predict, const DeviceMemoryState& mem
     result.reason = fmt::format("Caches and states of {} sequences take {} of the budget of {}.", result.batch,
                                 gb(cached(result.bytes)), gb(budget));
   }
+  if (result.fits) result.reason += bound;
   return result;
 }
 

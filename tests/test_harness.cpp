@@ -189,6 +189,20 @@ TEST(Fit, ABudgetCountsCachesAndStatesAlone) {
   EXPECT_NE(too_much.reason.find("allows 6 sequences, but"), std::string::npos) << too_much.reason;
 }
 
+TEST(Fit, ABatchWithoutAKernelBoundsTheSearch) {
+  const auto up_to_seven = [](int64_t batch) {
+    if (batch > 7) throw Unsupported("kernels take up to 7 sequences");
+    return hundred_a_sequence(batch);
+  };
+  for (const std::optional<int64_t> budget : {std::optional<int64_t>{}, std::optional<int64_t>{10000}}) {
+    const suites::Fit fit = suites::fit({16, 0, budget}, up_to_seven, {100000, 100000});
+    EXPECT_EQ(fit.batch, 7);
+    EXPECT_NE(fit.reason.find("More are not supported: kernels take up to 7 sequences."), std::string::npos) << fit.reason;
+  }
+  const auto none = [](int64_t) -> SessionBytes { throw Unsupported("no kernel for this shape"); };
+  EXPECT_THROW(suites::fit({16, 0, {}}, none, {100000, 100000}), Unsupported);
+}
+
 TEST(Agreement, EveryRowIsHeldAgainstItself) {
   const std::vector<float> want = {1, 0, 0, 100}, got = {1, 0.5f, 0, 100};
   const std::vector<double> errors = suites::row_errors(got, want, 2);

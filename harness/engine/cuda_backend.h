@@ -141,7 +141,7 @@ class CudaBackend {
 
  private:
   static void supported(const std::string& reason) {
-    if (!reason.empty()) fail(reason);
+    if (!reason.empty()) throw Unsupported(reason);
   }
 
   void copy_rows(void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t bytes, int64_t rows,

@@ -19,6 +19,12 @@ class OutOfMemory : public Error {
   using Error::Error;
 };
 
+// No kernel runs this shape on this device; the message names what exists.
+class Unsupported : public Error {
+ public:
+  using Error::Error;
+};
+
 // Concatenates its arguments. Plain iostreams, because fmt does not compile in C++20 .cu files (nvcc 13).
 template <class... Parts>
 std::string text(const Parts&... parts) {
