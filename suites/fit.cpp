@@ -72,6 +72,7 @@ Fit fit(const Point& point, const Predict& predict, const DeviceMemoryState& mem
                       "reserve{}.", result.batch, gb(result.bytes.total()), gb(result.available),
                       result.batch == kMostSequences ? "; more are never asked for" : "")
         : too_large("A session of", 1, result.bytes, result.available);
+    result.reason += bound;
     return result;
   }
 
@@ -94,7 +95,7 @@ Fit fit(const Point& point, const Predict& predict, const DeviceMemoryState& mem
     result.reason = fmt::format("Caches and states of {} sequences take {} of the budget of {}.", result.batch,
                                 gb(cached(result.bytes)), gb(budget));
   }
-  if (result.fits) result.reason += bound;
+  result.reason += bound;
   return result;
 }
 
