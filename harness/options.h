@@ -50,7 +50,7 @@ struct RunOptions {
   std::string steps = "32", warmup = "8", fill = "random", seed = "1", timeout = "0";
   ModelFlags model;
   std::string out, plan, progress = "auto", device_memory, device_bandwidth;
-  bool resume = false, force = false, dry_run = false;
+  bool resume = false, force = false, dry_run = false, breakdown = false;
   std::vector<SweepFlags> sweeps;             // from a plan file; empty: `sweep` alone
 
   template <class V> void fields(V&& v) {
@@ -66,6 +66,7 @@ struct RunOptions {
     v("warmup", warmup, kHow, "decode steps before the clock; they end at the context asked for");
     v("fill", fill, kHow, "how the cache is filled: random (seeded) or prefill (real)");
     v("seed", seed, kHow, "seed of weights and inputs");
+    v("breakdown", breakdown, kHow, "take the decode step apart: time and floor of each part");
     v("timeout", timeout, kHow, "seconds for one cell, checked between its phases; 0 is no limit");
     model.fields(v);
     constexpr const char* kOutput = "Output and control";

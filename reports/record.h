@@ -263,6 +263,34 @@ struct Samples {
   }
 };
 
+// One part of a decode step.
+struct PartOfStep {
+  std::string name;                    // projections attention recurrence experts dense head norms
+  double time_ns = 0;
+  int64_t bytes = 0;
+  double floor_ns = 0;
+  template <class V> void fields(V&& v) {
+    v("name", name, "the part");
+    v("time_ns", time_ns, "what the part takes of the step");
+    v("bytes", bytes, "bytes it must move");
+    v("floor_ns", floor_ns, "larger of its bytes / measured read bandwidth and its flops / measured rate");
+  }
+};
+
+// Where the time of a step goes. The parts and the remainder add up to step_ns.
+struct Breakdown {
+  std::string method;
+  double step_ns = 0;
+  std::vector<PartOfStep> parts;
+  double remainder_ns = 0;
+  template <class V> void fields(V&& v) {
+    v("method", method, "how a part was timed");
+    v("step_ns", step_ns, "the whole step, in the same pass as the parts");
+    v("parts", parts, "parts that this model has");
+    v("remainder_ns", remainder_ns, "step less all parts: gaps between kernels, and overlap that parts lend each other");
+  }
+};
+
 struct Cell {
   std::string id;                      // suite/model=..;config=..;..: canonical, the join key
   std::string suite;
@@ -274,6 +302,7 @@ struct Cell {
   std::optional<Throughput> throughput;
   std::optional<Memory> memory;
   std::optional<Floor> floor;
+  std::optional<Breakdown> breakdown;
   std::optional<Accuracy> accuracy;
   std::optional<GpuState> gpu_state;
   std::optional<Samples> samples;
@@ -288,6 +317,7 @@ struct Cell {
     v("throughput", throughput, "present only when status is ok");
     v("memory", memory, "bytes");
     v("floor", floor, "physical floor of one step");
+    v("breakdown", breakdown, "where the time of a step goes, when it was asked for");
     v("accuracy", accuracy, "the check that ran before the clock, or a score");
     v("gpu_state", gpu_state, "what the GPU did meanwhile");
     v("samples", samples, "raw samples");

@@ -154,6 +154,31 @@ void record_times(const Bench& bench, const DecodeSamples& samples, reports::Cel
   cell.throughput = throughput;
 }
 
+void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
+  const NvtxRange range("breakdown");
+  bench.host.progress("breakdown", 0.9);
+  const reports::Axes& axes = cell.axes;
+  const int64_t steps = std::min<int64_t>(axes.steps, 16);  // the last ones again, once for each part
+  const StepParts measured = session.breakdown(steps);
+  const auto costs = decode_part_costs(bench.plan.config, bench.peer.layout, number_bytes(bench.plan.precision),
+                                       axes.batch, axes.context + axes.steps - steps + (steps - 1) / 2,
+                                       cell.floor->distinct_experts.value_or(0));
+  reports::Breakdown breakdown;
+  breakdown.method = measured.method;
+  breakdown.step_ns = breakdown.remainder_ns = measured.step_ns;
+  for (const auto& [part, time_ns] : measured.parts) {
+    const PartCost& cost = costs[static_cast<size_t>(part)];
+    StepCost as_step;
+    as_step.weight_bytes = cost.bytes;
+    as_step.flops = cost.flops;
+    breakdown.parts.push_back({part_name(part), time_ns, cost.bytes,
+                               floor_ns(as_step, bench.ceilings.read_bytes_per_s.value_or(0),
+                                        bench.ceilings.gemm_flops_per_s.value_or(0))});
+    breakdown.remainder_ns -= time_ns;
+  }
+  cell.breakdown = breakdown;
+}
+
 void measure(Bench& bench, reports::Cell& cell) {
   const reports::Axes& axes = cell.axes;
   bench.host.progress("allocate", 0);
@@ -185,6 +210,7 @@ void measure(Bench& bench, reports::Cell& cell) {
   record_peak(bench, *session, cell);
   record_floor(bench, *session, cell);
   record_times(bench, samples, cell);
+  if (bench.plan.breakdown && cell.timing) record_breakdown(bench, *session, cell);
 }
 
 }  // namespace

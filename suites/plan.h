@@ -39,6 +39,7 @@ struct Plan {
   std::string fill = "random";                // random | prefill
   uint64_t seed = 1;
   double timeout_s = 0;                       // for one cell; 0: none
+  bool breakdown = false;                     // take the decode step apart, too
 };
 
 ModelOptions model_options(const Plan& plan, const Peer& peer);

@@ -16,7 +16,7 @@ import tempfile
 
 SOURCE = pathlib.Path(sys.argv[1]).resolve()
 SYNTHETIC = SOURCE / "tests/data/synthetic.json"
-FIGURES = ["tpot_vs_context", "same_memory_tpot", "cache_vs_context", "fraction_of_floor"]
+FIGURES = ["tpot_vs_context", "same_memory_tpot", "cache_vs_context", "fraction_of_floor", "breakdown"]
 
 
 def python() -> str:

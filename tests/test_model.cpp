@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <set>
 
 #include "harness/engine/checkpoint.h"
 #include "kernels/base/error.h"
@@ -59,6 +60,28 @@ TEST_P(ModelLaws, GivenExpertsAreTaken) {
   EXPECT_EQ(session->chosen_experts(), chosen);
 }
 
+// A step taken apart: every part has a time, and they add up to the step.
+TEST_P(ModelLaws, BreakdownAddsUp) {
+  const auto model = fp32();
+  const auto session = model->open({.batch = 2, .capacity = 120, .forward_tokens = 1, .all_logits = false});
+  session->fill_random(100, 1);
+  session->decode(20);
+  const StepParts step = session->breakdown(20);
+  EXPECT_EQ(session->length(), 120);
+  double sum = 0;
+  std::set<Part> parts;
+  for (const PartTime& part : step.parts) {
+    EXPECT_GT(part.time_ns, 0) << part_name(part.part);
+    sum += part.time_ns;
+    parts.insert(part.part);
+  }
+  const bool linear = GetParam() != "mla";
+  EXPECT_EQ(parts.count(Part::kRecurrence), linear ? 1u : 0u);
+  EXPECT_EQ(parts.size(), linear ? 7u : 6u);
+  EXPECT_LE(sum, step.step_ns);
+  EXPECT_GE(sum, 0.95 * step.step_ns);
+}
+
 TEST_P(ModelLaws, BytesAreThoseOfTheCostModel) {
   const auto model = fp32();
   const ModelOptions& o = model->options();
@@ -100,6 +123,26 @@ TEST(Engine, ParametersOfThePaper) {
   EXPECT_EQ(count("kimi-linear"), 49122681728);  // the released checkpoint's inventory
   EXPECT_EQ(count("mla"), 48914693888);
   EXPECT_NEAR(static_cast<double>(count("gdn-h")) / count("kimi-linear"), 1, 0.02);
+}
+
+// The parts of a step are the step: bytes and flops add up, for every architecture, batch and context.
+TEST(Engine, PartsAddUpToTheStep) {
+  for (const char* preset : {"kimi-linear-48b-a3b", "tiny"})
+    for (const std::string& name : architecture_names())
+      for (const int64_t batch : {1, 33})
+        for (const int64_t context : {0, 4096, 1 << 20}) {
+          const ModelConfig config = preset_config(preset);
+          const Layout layout = all_architectures().find(name).layout(config, {});
+          const double experts = expected_distinct_experts(config, batch);
+          const StepCost step = decode_cost(config, layout, {}, batch, context, experts);
+          int64_t bytes = 0, flops = 0;
+          for (const PartCost& part : decode_part_costs(config, layout, {}, batch, context, experts))
+            bytes += part.bytes, flops += part.flops;
+          EXPECT_EQ(bytes, step.bytes());
+          EXPECT_EQ(flops, step.flops);
+          EXPECT_GE(step.weight_bytes, 0);
+          EXPECT_EQ(step.cache_bytes, batch * (context + 1) * cache_bytes_per_token(config, layout, {}));
+        }
 }
 
 TEST(Engine, HybridRatios) {

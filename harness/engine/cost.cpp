@@ -43,6 +43,12 @@ Parameters mixer_parameters(const ModelConfig& c, MixerKind kind) {
 
 int64_t expert_parameters(const ModelConfig& c) { return 3 * c.hidden_size * c.moe_intermediate_size; }
 
+// Recurrent and convolution state of one linear layer and sequence.
+int64_t state_bytes(const ModelConfig& c, NumberBytes bytes) {
+  const Widths w(c);
+  return w.key * c.linear_head_dim * bytes.accum + (2 * w.key + w.value) * (w.conv - 1) * bytes.act;
+}
+
 }  // namespace
 
 int64_t parameter_count(const ModelConfig& c, const Layout& layout) {
@@ -67,9 +73,7 @@ int64_t cache_bytes_per_token(const ModelConfig& c, const Layout& layout, Number
 }
 
 int64_t state_bytes_per_sequence(const ModelConfig& c, const Layout& layout, NumberBytes bytes) {
-  const Widths w(c);
-  const int64_t linear = c.num_hidden_layers - std::count(layout.begin(), layout.end(), MixerKind::kMla);
-  return linear * (w.key * c.linear_head_dim * bytes.accum + (2 * w.key + w.value) * (w.conv - 1) * bytes.act);
+  return (c.num_hidden_layers - std::count(layout.begin(), layout.end(), MixerKind::kMla)) * state_bytes(c, bytes);
 }
 
 int64_t cache_bytes(const ModelConfig& config, const Layout& layout, NumberBytes bytes, int64_t batch,
@@ -84,34 +88,57 @@ double expected_distinct_experts(const ModelConfig& c, int64_t batch) {
   return E * (1 - std::pow(1 - static_cast<double>(c.num_experts_per_token) / E, static_cast<double>(batch)));
 }
 
-StepCost decode_cost(const ModelConfig& c, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t context,
-                     double distinct_experts) {
+std::array<PartCost, kParts> decode_part_costs(const ModelConfig& c, const Layout& layout, NumberBytes bytes,
+                                               int64_t batch, int64_t context, double distinct_experts) {
   const Widths w(c);
-  StepCost cost;
-  int64_t weights = c.hidden_size;             // parameters read whatever the batch
+  std::array<PartCost, kParts> parts;
+  const auto at = [&](Part part) -> PartCost& { return parts[static_cast<size_t>(part)]; };
+  const auto product = [&](Part part, int64_t parameters) {
+    at(part).bytes += parameters * bytes.act;
+    at(part).flops += 2 * batch * parameters;
+  };
+  at(Part::kNorms).bytes = (c.hidden_size + batch * c.hidden_size) * bytes.act;  // final norm, embedding rows
+  product(Part::kHead, c.vocab_size * c.hidden_size);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
     const Parameters mixer = mixer_parameters(c, layout[layer]);
-    weights += mixer.matrix + mixer.other + 2 * c.hidden_size;
-    cost.flops += 2 * batch * mixer.matrix;
-    if (layout[layer] == MixerKind::kMla)      // scores over R + P, values over R, absorbed form
-      cost.flops += 2 * batch * w.A * (context + 1) * (2 * w.R + w.rope);
-    else                                       // decay, recall, correct, read: about 7 a state element
-      cost.flops += 7 * batch * w.key * c.linear_head_dim;
-    if (c.is_dense(layer)) {
-      weights += 3 * c.hidden_size * c.intermediate_size;
-      cost.flops += 6 * batch * c.hidden_size * c.intermediate_size;
+    at(Part::kNorms).bytes += 2 * c.hidden_size * bytes.act;
+    if (layout[layer] == MixerKind::kMla) {
+      const int64_t up = w.A * (w.nope + w.v) * w.R;   // W_UK and W_UV, applied inside the attention
+      product(Part::kProjections, mixer.matrix - up);
+      product(Part::kAttention, up);
+      at(Part::kAttention).bytes += mixer.other * bytes.act + batch * (context + 1) * (w.R + w.rope) * bytes.act;
+      at(Part::kAttention).flops += 2 * batch * w.A * (context + 1) * (2 * w.R + w.rope);  // absorbed form
     } else {
-      weights += c.num_experts * (c.hidden_size + 1) + c.num_shared_experts * expert_parameters(c);
-      cost.expert_bytes += static_cast<int64_t>(std::llround(distinct_experts * expert_parameters(c) * bytes.act));
-      cost.flops += 2 * batch * (c.num_experts * c.hidden_size +
-                                 (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c));
+      product(Part::kProjections, mixer.matrix);
+      // the state is read and written; decay, recall, correct, read are about 7 operations an element
+      at(Part::kRecurrence).bytes += mixer.other * bytes.act + 2 * batch * state_bytes(c, bytes);
+      at(Part::kRecurrence).flops += 7 * batch * w.key * c.linear_head_dim;
     }
+    if (c.is_dense(layer)) {
+      product(Part::kDense, 3 * c.hidden_size * c.intermediate_size);
+      continue;
+    }
+    at(Part::kExperts).bytes += (c.num_experts * (c.hidden_size + 1) + c.num_shared_experts * expert_parameters(c)) * bytes.act +
+                                static_cast<int64_t>(std::llround(distinct_experts * expert_parameters(c) * bytes.act));
+    at(Part::kExperts).flops += 2 * batch * (c.num_experts * c.hidden_size +
+                                             (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c));
   }
-  cost.weight_bytes = weights * bytes.act;
+  return parts;
+}
+
+StepCost decode_cost(const ModelConfig& c, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t context,
+                     double distinct_experts) {
+  StepCost cost;
+  int64_t all = 0;
+  for (const PartCost& part : decode_part_costs(c, layout, bytes, batch, context, distinct_experts))
+    all += part.bytes, cost.flops += part.flops;
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
+    if (!c.is_dense(layer))
+      cost.expert_bytes += static_cast<int64_t>(std::llround(distinct_experts * expert_parameters(c) * bytes.act));
   cost.cache_bytes = batch * (context + 1) * cache_bytes_per_token(c, layout, bytes);
   cost.state_bytes = 2 * batch * state_bytes_per_sequence(c, layout, bytes);
   cost.head_bytes = (c.vocab_size * c.hidden_size + batch * c.hidden_size) * bytes.act;
-  cost.flops += 2 * batch * c.vocab_size * c.hidden_size;
+  cost.weight_bytes = all - cost.expert_bytes - cost.cache_bytes - cost.state_bytes - cost.head_bytes;
   return cost;
 }
 

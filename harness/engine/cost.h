@@ -2,9 +2,11 @@
 // Bytes and flops of a model, from its config and layout alone: what `--dry-run` prints and what a measured step is
 // held against. Counts follow reference tables of the paper's architecture (48B: 49,122,681,728 parameters).
 
+#include <array>
 #include <cstdint>
 
 #include "harness/engine/config.h"
+#include "harness/engine/parts.h"
 #include "harness/engine/registry.h"
 
 namespace kdabench {
@@ -38,5 +40,12 @@ struct StepCost {
 };
 StepCost decode_cost(const ModelConfig& config, const Layout& layout, NumberBytes bytes, int64_t batch,
                      int64_t context, double distinct_experts);
+
+// The same, by part of the step, in the order of kAllParts.
+struct PartCost {
+  int64_t bytes = 0, flops = 0;
+};
+std::array<PartCost, kParts> decode_part_costs(const ModelConfig& config, const Layout& layout, NumberBytes bytes,
+                                               int64_t batch, int64_t context, double distinct_experts);
 
 }  // namespace kdabench

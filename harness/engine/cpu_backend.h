@@ -5,6 +5,7 @@
 // kernels/, all with the arena they may take scratch from; and time_steps, which runs and times decode steps. When the
 // arena measures, an operation takes its scratch and does nothing else.
 
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -73,25 +74,22 @@ class CpuBackend {
   void fill_normal(View<T, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<T>{out, random, stddev}, true); }
   void fill_normal_exact(View<T, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<T>{out, random, stddev}, false); }
 
-  void embed(const Embed<Types>& a, Arena& arena) { if (!arena.measuring()) embed_cpu(a); }
-  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { if (!arena.measuring()) add_rms_norm_cpu(a); }
-  void silu_mul(const SiluMul<Types>& a, Arena& arena) { if (!arena.measuring()) silu_mul_cpu(a); }
-  void advance(const Advance& a, Arena& arena) { if (!arena.measuring()) advance_cpu(a); }
-  void linear(const Linear<Types>& a, Arena& arena) { if (!arena.measuring()) linear_cpu(a); }
-  void argmax(const Argmax<Types>& a, Arena& arena) { if (!arena.measuring()) argmax_cpu(a); }
-  void moe(const Moe<Types>& a, Arena& arena) { if (!arena.measuring()) moe_cpu(a); }
-  void mla(const Mla<Types>& a, Arena& arena) { if (!arena.measuring()) mla_cpu(a); }
+  Part linear_part = Part::kProjections;     // see PartScope
+
+  void embed(const Embed<Types>& a, Arena& arena) { run(Part::kNorms, arena, [&] { embed_cpu(a); }); }
+  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { run(Part::kNorms, arena, [&] { add_rms_norm_cpu(a); }); }
+  void silu_mul(const SiluMul<Types>& a, Arena& arena) { run(linear_part, arena, [&] { silu_mul_cpu(a); }); }
+  void advance(const Advance& a, Arena& arena) { run(Part::kNorms, arena, [&] { advance_cpu(a); }); }
+  void linear(const Linear<Types>& a, Arena& arena) { run(linear_part, arena, [&] { linear_cpu(a); }); }
+  void argmax(const Argmax<Types>& a, Arena& arena) { run(linear_part, arena, [&] { argmax_cpu(a); }); }
+  void moe(const Moe<Types>& a, Arena& arena) { run(Part::kExperts, arena, [&] { moe_cpu(a); }); }
+  void mla(const Mla<Types>& a, Arena& arena) { run(Part::kAttention, arena, [&] { mla_cpu(a); }); }
   void delta_rule(const DeltaRule<Types>& a, Arena& arena) {
-    if (arena.measuring()) return;
-    a.qkv.size[1] == 1 ? delta_rule_cpu(a) : delta_rule_chunked_cpu(a);
+    run(Part::kRecurrence, arena, [&] { a.qkv.size[1] == 1 ? delta_rule_cpu(a) : delta_rule_chunked_cpu(a); });
   }
 
   template <class Step>
   DecodeSamples time_steps(int64_t steps, Graph&, View<const int32_t, 1> next, Step&& step) {
-    using Clock = std::chrono::steady_clock;
-    const auto elapsed_ns = [](Clock::time_point from) {
-      return std::chrono::duration<double, std::nano>(Clock::now() - from).count();
-    };
     DecodeSamples samples;
     const auto start = Clock::now();
     for (int64_t i = 0; i < steps; ++i) {
@@ -103,6 +101,36 @@ class CpuBackend {
     samples.wall_ns = elapsed_ns(start);
     return samples;
   }
+
+  template <class Rewind, class Step>
+  StepParts time_parts(int64_t steps, View<const int32_t, 1> next, Rewind&& rewind, Step&& step) {
+    Graph graph;
+    rewind();
+    part_ns_.fill(0);
+    const DecodeSamples samples = time_steps(steps, graph, next, step);
+    StepParts result;
+    result.method = "each operation timed by the steady clock, mean over the steps";
+    result.step_ns = samples.wall_ns / static_cast<double>(steps);
+    for (const Part part : kAllParts)
+      if (const double ns = part_ns_[static_cast<size_t>(part)]; ns > 0)
+        result.parts.push_back({part, ns / static_cast<double>(steps)});
+    return result;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static double elapsed_ns(Clock::time_point from) {
+    return std::chrono::duration<double, std::nano>(Clock::now() - from).count();
+  }
+  template <class Operation>
+  void run(Part part, const Arena& arena, Operation&& operation) {
+    if (arena.measuring()) return;
+    const auto begin = Clock::now();
+    operation();
+    part_ns_[static_cast<size_t>(part)] += elapsed_ns(begin);
+  }
+
+  std::array<double, kParts> part_ns_ = {};
 };
 
 }  // namespace kdabench

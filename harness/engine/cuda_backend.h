@@ -2,6 +2,7 @@
 // The vocabulary of operations on a CUDA device: bf16 weights and activations, fp32 accumulation and recurrent state.
 // Everything runs on one stream; a decode step is captured once into a CUDA graph and replayed.
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <vector>
@@ -72,24 +73,38 @@ class CudaBackend {
     fill_normal_cuda(FillNormal<float>{out, random, stddev}, stream_.get());
   }
 
-  void embed(const Embed<Types>& a, Arena& arena) { if (!arena.measuring()) embed_cuda(a, stream_.get()); }
-  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { if (!arena.measuring()) add_rms_norm_cuda(a, stream_.get()); }
-  void silu_mul(const SiluMul<Types>& a, Arena& arena) { if (!arena.measuring()) silu_mul_cuda(a, stream_.get()); }
-  void advance(const Advance& a, Arena& arena) { if (!arena.measuring()) advance_cuda(a, stream_.get()); }
+  Part linear_part = Part::kProjections;     // see PartScope
+
+  void embed(const Embed<Types>& a, Arena& arena) {
+    if (runs(Part::kNorms) && !arena.measuring()) embed_cuda(a, stream_.get());
+  }
+  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) {
+    if (runs(Part::kNorms) && !arena.measuring()) add_rms_norm_cuda(a, stream_.get());
+  }
+  void silu_mul(const SiluMul<Types>& a, Arena& arena) {
+    if (runs(linear_part) && !arena.measuring()) silu_mul_cuda(a, stream_.get());
+  }
+  void advance(const Advance& a, Arena& arena) {
+    if (!arena.measuring()) advance_cuda(a, stream_.get());  // never left out: the context must grow
+  }
   template <class Out>
-  void linear(const Linear<Types, Out>& a, Arena& arena) { linear_cuda(a, arena, stream_.get()); }
-  void argmax(const Argmax<Types>& a, Arena& arena) { argmax_cuda(a, arena, stream_.get()); }
+  void linear(const Linear<Types, Out>& a, Arena& arena) {
+    if (runs(linear_part)) linear_cuda(a, arena, stream_.get());
+  }
+  void argmax(const Argmax<Types>& a, Arena& arena) {
+    if (runs(linear_part)) argmax_cuda(a, arena, stream_.get());
+  }
   void moe(const Moe<Types>& a, Arena& arena) {
     supported(moe_cuda_unsupported(a));
-    moe_cuda(a, arena, stream_.get());
+    if (runs(Part::kExperts)) moe_cuda(a, arena, stream_.get());
   }
   void mla(const Mla<Types>& a, Arena& arena) {
     supported(mla_cuda_unsupported(a));
-    mla_cuda(a, arena, stream_.get());
+    if (runs(Part::kAttention)) mla_cuda(a, arena, stream_.get());
   }
   void delta_rule(const DeltaRule<Types>& a, Arena& arena) {
     supported(delta_rule_cuda_unsupported(a));
-    delta_rule_cuda(a, arena, stream_.get());
+    if (runs(Part::kRecurrence)) delta_rule_cuda(a, arena, stream_.get());
   }
 
   // Runs `step` once into a graph (the first time), then replays it `steps` times with events and device timers around
@@ -139,7 +154,42 @@ class CudaBackend {
     return samples;
   }
 
+  // The step with each part left out in turn. What the others then read is stale, which changes no time: nothing in a
+  // step depends on values but the experts' addresses, and those stay valid.
+  template <class Rewind, class Step>
+  StepParts time_parts(int64_t steps, View<const int32_t, 1> next, Rewind&& rewind, Step&& step) {
+    seen_ = 0;
+    const auto median_without = [&](std::optional<Part> part) {
+      left_out_ = part;
+      Graph graph;
+      DecodeSamples samples;
+      try {
+        rewind();
+        time_steps(std::min<int64_t>(steps, 2), graph, next, step);  // captures, warms up
+        rewind();
+        samples = time_steps(steps, graph, next, step);
+      } catch (...) {
+        left_out_.reset();
+        throw;
+      }
+      left_out_.reset();
+      std::sort(samples.step_ns.begin(), samples.step_ns.end());
+      return samples.step_ns[samples.step_ns.size() / 2];
+    };
+    StepParts result;
+    result.method = "median step with everything less median step without the part, one CUDA graph each";
+    result.step_ns = median_without({});
+    const uint32_t seen = seen_;
+    for (const Part part : kAllParts)
+      if (seen >> static_cast<int>(part) & 1) result.parts.push_back({part, result.step_ns - median_without(part)});
+    return result;
+  }
+
  private:
+  bool runs(Part part) {
+    seen_ |= 1u << static_cast<int>(part);
+    return left_out_ != part;
+  }
   static void supported(const std::string& reason) {
     if (!reason.empty()) throw Unsupported(reason);
   }
@@ -176,6 +226,8 @@ class CudaBackend {
   }
 
   Stream stream_;
+  std::optional<Part> left_out_;             // time_parts: the part that is not launched
+  uint32_t seen_ = 0;                        // parts that occurred, a bit each
 };
 
 }  // namespace kdabench

@@ -12,6 +12,7 @@
 
 #include "harness/engine/config.h"
 #include "harness/engine/cost.h"
+#include "harness/engine/parts.h"
 #include "harness/engine/registry.h"
 
 namespace kdabench {
@@ -66,6 +67,17 @@ struct DecodeSamples {
   std::vector<int32_t> tokens;           // [steps, B], what was sampled
 };
 
+// Where the time of a decode step goes.
+struct PartTime {
+  Part part;
+  double time_ns = 0;
+};
+struct StepParts {
+  double step_ns = 0;                    // the whole step
+  std::vector<PartTime> parts;           // those that this model has; what they leave of step_ns is gaps and overlap
+  std::string method;
+};
+
 enum class Logits { kNone, kLast, kAll };
 
 class Session {
@@ -85,6 +97,10 @@ class Session {
                                      std::span<const int32_t> experts = {}) = 0;
   // Greedy decode: each step feeds every row's next token, appends it, and takes the argmax as the new next token.
   virtual DecodeSamples decode(int64_t steps) = 0;
+  // Runs the last `steps` steps again, by part. CPU: each operation is timed. CUDA: the step without the part is
+  // captured and timed; the difference is what the part costs in place, with its launches and without the overlap that
+  // others lend it. Leaves caches, states and tokens unspecified.
+  virtual StepParts breakdown(int64_t steps) = 0;
   // The token each row will feed next, [B].
   virtual std::vector<int32_t> next_tokens() = 0;
   // Logits [B, vocabulary] of the last step or forward.

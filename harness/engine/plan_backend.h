@@ -15,6 +15,7 @@ class PlanBackend {
     void* data() const { return nullptr; }
     int64_t bytes() const { return 0; }
   };
+  Part linear_part = Part::kProjections;
   template <class U>
   void upload(View<U, 2>, const U*) {}
   template <class U>

@@ -162,6 +162,20 @@ class TransformerSession final : public Session {
     return samples;
   }
 
+  StepParts breakdown(int64_t steps) override {
+    require(steps >= 1 && steps <= length_, "session: ", steps, " steps to take apart, ", length_, " tokens cached.");
+    const int64_t end = length_;
+    const StepParts parts = backend_.time_parts(
+        steps, state_.next, [&] { set_length(end - steps); },
+        [&] {
+          const ArenaScope scope(arena_);
+          const Tokens tokens{options_.batch, 1, state_.lengths, options_.capacity};
+          transformer_.forward(backend_, arena_, state_, tokens, state_.next, Logits::kLast);
+        });
+    set_length(end);
+    return parts;
+  }
+
   std::vector<int32_t> next_tokens() override {
     std::vector<int32_t> next(options_.batch);
     backend_.download(next.data(), View<const int32_t, 2>(state_.next.data, {1, options_.batch}));

@@ -146,6 +146,7 @@ class Transformer {
     backend.advance(Advance{state.lengths, static_cast<int32_t>(tokens.tokens)}, arena);
     if (logits == Logits::kNone) return {};
     const NvtxRange range("head");
+    const PartScope part(backend.linear_part, Part::kHead);
     if (logits == Logits::kLast) {
       const View<Act, 2> last = x.slice(0, 0, tokens.sequences);
       backend.add_rms_norm(AddRmsNorm<Types>{last_rows(pending, tokens), last_rows(residual, tokens), norm_, eps_, last},
@@ -185,6 +186,7 @@ class Transformer {
     const int64_t N = x.size[0];
     if (ffn.dense) {
       const ArenaScope scope(arena);
+      const PartScope part(backend.linear_part, Part::kDense);
       const int64_t I = config_.intermediate_size;
       const View<Act, 2> gate_up = arena.take<Act>(N, 2 * I), product = arena.take<Act>(N, I);
       backend.linear(Linear<Types>{x, ffn.gate_up, gate_up}, arena);

@@ -212,9 +212,51 @@ def fraction_of_floor(reports: Reports):
     return figure
 
 
+def breakdown(reports: Reports):
+    """A bar a model and context: what each part takes of a step at batch 1, with the bar's physical floor across it."""
+    taken = [c for c in reports.decode("same-batch") if c["axes"]["batch"] == 1 and data.timed(c) and "breakdown" in c]
+    cells = data.one_setting(taken, "breakdown")
+    contexts = sorted({c["axes"]["context"] for c in cells})
+    contexts = sorted({contexts[0], contexts[len(contexts) // 2], contexts[-1]})
+    bars = [(context, model, c) for context in contexts for model in data.MODELS for c in cells
+            if c["axes"]["context"] == context and c["axes"]["model"] == model]
+    if not bars:
+        raise NotDrawable("breakdown: none of its cells is of a known model")
+    figure, axes = style.new_axes(setting(reports, cells), "where a decode step goes, ms, batch 1; line: floor")
+    width, used = 0.8, []
+    for i, (context, model, cell) in enumerate(bars):
+        x, bottom = i + contexts.index(context) * 0.7, 0.0
+        parts = {p["name"]: p["time_ns"] / 1e6 for p in cell["breakdown"]["parts"]}
+        parts["gaps"] = cell["breakdown"]["remainder_ns"] / 1e6
+        for name in style.PART_COLOURS:
+            height = max(0.0, parts.get(name, 0.0))
+            if height > 0:
+                axes.bar(x, height, width, bottom=bottom, color=style.PART_COLOURS[name], linewidth=0, zorder=3)
+                bottom += height
+                used.append(name)
+        floor = cell["floor"]["time_ns"] / 1e6
+        axes.plot([x - width / 2, x + width / 2], [floor, floor], color="black", linewidth=1.1, zorder=5,
+                  path_effects=style.halo())
+        axes.text(x, -0.02, {"kimi-linear": "KL", "gdn-h": "GDN"}.get(model, style.name(model)), transform=axes.get_xaxis_transform(),
+                  ha="center", va="top", fontsize=5.5, color=style.colour(model))
+    centres = {c: [i + contexts.index(c) * 0.7 for i, b in enumerate(bars) if b[0] == c] for c in contexts}
+    for context, xs in centres.items():
+        axes.text(sum(xs) / len(xs), -0.085, style.tokens(context), transform=axes.get_xaxis_transform(),
+                  ha="center", va="top", fontsize=6.5)
+    axes.set_xticks([])
+    axes.set_xlabel("context, tokens", labelpad=17)
+    axes.grid(axis="x", visible=False)
+    handles = [style.plt.Rectangle((0, 0), 1, 1, color=style.PART_COLOURS[n]) for n in style.PART_COLOURS if n in used]
+    labels = [n for n in style.PART_COLOURS if n in used]
+    axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=6,
+                handlelength=0.9, handleheight=0.9, borderpad=0.1, labelspacing=0.35)
+    return figure
+
+
 FIGURES = {
     "tpot_vs_context": tpot_vs_context,
     "same_memory_tpot": same_memory_tpot,
     "cache_vs_context": cache_vs_context,
     "fraction_of_floor": fraction_of_floor,
+    "breakdown": breakdown,
 }

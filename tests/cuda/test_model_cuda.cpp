@@ -103,6 +103,22 @@ TEST_P(ModelLawsCuda, DecodeIsForward) {
   law_decode_is_forward(*model, 1, 0, {5e-3, 5e-3});
 }
 
+// Every part of the step is found, and what is left out stays out of the next session's way.
+TEST_P(ModelLawsCuda, BreakdownFindsEveryPart) {
+  const SessionOptions options{.batch = 3, .capacity = 120, .forward_tokens = 8, .all_logits = false};
+  const auto session = model->open(options);
+  session->fill_random(100, 1);
+  session->decode(20);
+  const StepParts step = session->breakdown(20);
+  EXPECT_EQ(step.parts.size(), GetParam() == "mla" ? 6u : 7u);
+  EXPECT_GT(step.step_ns, 0);
+  session->fill_random(100, 1);
+  const DecodeSamples again = session->decode(20);
+  const auto fresh = model->open(options);
+  fresh->fill_random(100, 1);
+  EXPECT_EQ(fresh->decode(20).tokens, again.tokens);
+}
+
 TEST_P(ModelLawsCuda, EqualsTheCpu) {
   const auto cpu = tiny_model(GetParam(), DeviceKind::kCpu, Precision::kFp32);
   const auto emulation = emulated_bf16_model(cpu->options());

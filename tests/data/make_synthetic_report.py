@@ -37,7 +37,7 @@ def cell(model: str, context: int, protocol: str) -> dict:
     stats = {"n": 5, "min_ns": median - 2 * unit, "q1_ns": median - unit, "median_ns": median,
              "q3_ns": median + unit, "p95_ns": median + 1.8 * unit, "p99_ns": median + 1.96 * unit,
              "max_ns": median + 2 * unit, "mean_ns": median, "stddev_ns": 1.5811 * unit, "mad_ns": unit}
-    return {
+    made = {
         "id": name, "suite": "decode", "axes": axes, "status": "ok", "status_reason": "",
         "validity": {"valid": True, "reasons": []},
         "timing": {"clock": "cuda_event", "graph": True, "stats": stats, "tpot_ns": median / batch,
@@ -54,12 +54,21 @@ def cell(model: str, context: int, protocol: str) -> dict:
                   "distinct_experts_source": ""},
         "samples": {"step_ns": step_ns, "sm_clock_hz": []},
     }
+    if not same_memory:
+        parts = {"projections": 0.2 * WEIGHT_BYTES, "attention": cache, "recurrence": state,
+                 "experts": 0.8 * WEIGHT_BYTES}
+        times = {part: round(0.9 * moved / READ_BYTES_PER_S * 1e9 / fraction) for part, moved in parts.items()}
+        made["breakdown"] = {
+            "method": "synthetic", "step_ns": median, "remainder_ns": median - sum(times.values()),
+            "parts": [{"name": part, "time_ns": times[part], "bytes": round(moved),
+                       "floor_ns": moved / READ_BYTES_PER_S * 1e9} for part, moved in parts.items() if moved]}
+    return made
 
 
 def out_of_memory(model: str, context: int, protocol: str) -> dict:
     made = cell(model, context, protocol)
-    for speed in ("timing", "throughput", "floor", "samples"):
-        del made[speed]
+    for speed in ("timing", "throughput", "floor", "samples", "breakdown"):
+        made.pop(speed, None)
     made["status"], made["status_reason"] = "oom", "wanted 49 GiB of cache, found 48 GiB free"
     return made
 

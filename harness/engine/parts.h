@@ -1,0 +1,48 @@
+#pragma once
+// The parts of a decode step, for saying where its time goes. Every operation of a pass belongs to one of them.
+
+#include <array>
+
+namespace kdabench {
+
+enum class Part {
+  kProjections,   // the mixers' input, low-rank and output projections
+  kAttention,     // MLA: append, absorb, attention over the latent cache, value up-projection
+  kRecurrence,    // KDA and GDN: short convolution, gate, state update and read, output norm
+  kExperts,       // router, routed and shared experts
+  kDense,         // feed-forward of the leading dense layers
+  kHead,          // final logits and sampling
+  kNorms,         // embedding, residual stream and RMSNorm, running lengths
+};
+inline constexpr int kParts = 7;
+inline constexpr std::array<Part, kParts> kAllParts = {Part::kProjections, Part::kAttention, Part::kRecurrence,
+                                                       Part::kExperts,     Part::kDense,     Part::kHead,
+                                                       Part::kNorms};
+
+inline const char* part_name(Part part) {
+  switch (part) {
+    case Part::kProjections: return "projections";
+    case Part::kAttention: return "attention";
+    case Part::kRecurrence: return "recurrence";
+    case Part::kExperts: return "experts";
+    case Part::kDense: return "dense";
+    case Part::kHead: return "head";
+    case Part::kNorms: return "norms";
+  }
+  return "?";
+}
+
+// Products belong to the mixers' projections unless a scope says otherwise.
+class PartScope {
+ public:
+  PartScope(Part& label, Part part) : label_(label), before_(label) { label_ = part; }
+  ~PartScope() { label_ = before_; }
+  PartScope(const PartScope&) = delete;
+  PartScope& operator=(const PartScope&) = delete;
+
+ private:
+  Part& label_;
+  Part before_;
+};
+
+}  // namespace kdabench
