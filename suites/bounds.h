@@ -13,6 +13,9 @@ inline constexpr double kPrefillVsDecodeFp32 = 1e-5;
 //   1M), 0.031 for the tiny preset, whose 256 channels average less. A wrong position, mask or state gives 0.3 and more.
 inline constexpr double kPrefillVsDecodeBf16 = 0.05;
 
+// The parts of a step add up to it within this share; beyond it, validity.reasons says so.
+inline constexpr double kBreakdownRemainder = 0.05;
+
 // Caches and states may exceed the arithmetic by their alignment: 256 bytes a tensor, a few tensors a layer.
 inline constexpr double kAllocationSlack = 1e-3;
 inline constexpr double kAllocationSlackBytes = 1 << 18;

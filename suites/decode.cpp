@@ -177,6 +177,11 @@ void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
     breakdown.remainder_ns -= time_ns;
   }
   cell.breakdown = breakdown;
+  if (std::abs(breakdown.remainder_ns) > bounds::kBreakdownRemainder * breakdown.step_ns)
+    cell.validity.reasons.push_back(
+        {"breakdown_loose", fmt::format("The parts leave {:.0f} % of the step unexplained; the clock or the overlap of "
+                                        "kernels changes when a part is left out.",
+                                        100 * breakdown.remainder_ns / breakdown.step_ns)});
 }
 
 void measure(Bench& bench, reports::Cell& cell) {

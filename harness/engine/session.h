@@ -165,6 +165,13 @@ class TransformerSession final : public Session {
   StepParts breakdown(int64_t steps) override {
     require(steps >= 1 && steps <= length_, "session: ", steps, " steps to take apart, ", length_, " tokens cached.");
     const int64_t end = length_;
+    // The experts of the last step throughout: with a part left out, values and so the routing would change, and with
+    // it the bytes that the experts take.
+    transformer_.keep_routing = experts_.size() == step_experts_.size() && !step_experts_.empty();
+    struct Restore {
+      bool& flag;
+      ~Restore() { flag = false; }
+    } const restore{transformer_.keep_routing};
     const StepParts parts = backend_.time_parts(
         steps, state_.next, [&] { set_length(end - steps); },
         [&] {

@@ -127,7 +127,11 @@ class Transformer {
   View<Accum, 2> forward(B& backend, Arena& arena, SessionState<Types>& state, const Tokens& tokens,
                          View<const int32_t, 1> ids, Logits logits, std::span<const int32_t> experts = {}) {
     const int64_t N = tokens.count(), D = config_.hidden_size;
+    // In front of all scratch, so that they outlive the pass: the report counts the experts actually hit.
     chosen_experts_.clear();
+    for (const Layer& layer : layers_)
+      if (!layer.ffn.dense) chosen_experts_.push_back(arena.take<int32_t>(N, config_.num_experts_per_token));
+    moe_layer_ = 0;
     given_experts_ = experts;
     const View<Accum, 2> residual = arena.take<Accum>(N, D);
     const View<Act, 2> x = arena.take<Act>(N, D), delta = arena.take<Act>(N, D);
@@ -162,6 +166,9 @@ class Transformer {
     backend.argmax(Argmax<Types>{state.last_logits, state.next}, arena);
     return all;
   }
+
+  // While set, a pass takes the routing that the pass before it in the same arena left behind.
+  bool keep_routing = false;
 
   // Of the last pass, one a MoE layer: [B T, top_k]. Valid until the arena is used again.
   const std::vector<View<int32_t, 2>>& chosen_experts() const { return chosen_experts_; }
@@ -204,15 +211,18 @@ class Transformer {
     args.scale = static_cast<float>(config_.routed_scaling_factor);
     args.renormalize = config_.moe_renormalize;
     args.biased_weights = config_.hf_router;
-    args.expert_ids = arena.take<int32_t>(N, args.top_k);  // kept: the report counts the experts actually hit
+    const ArenaScope scope(arena);
+    args.expert_ids = chosen_experts_[moe_layer_];
     args.expert_weights = arena.take<float>(N, args.top_k);
     args.out = out;
-    if (!given_experts_.empty()) {
+    if (keep_routing) {
+      args.given_experts = true;             // what the pass before left in expert_ids
+    } else if (!given_experts_.empty()) {
       args.given_experts = true;
-      const int32_t* const given = given_experts_.data() + chosen_experts_.size() * N * args.top_k;
+      const int32_t* const given = given_experts_.data() + moe_layer_ * N * args.top_k;
       if (!arena.measuring()) backend.upload(args.expert_ids, given);
     }
-    chosen_experts_.push_back(args.expert_ids);
+    ++moe_layer_;
     backend.moe(args, arena);
   }
 
@@ -223,6 +233,7 @@ class Transformer {
   std::vector<Layer> layers_;
   std::vector<View<int32_t, 2>> chosen_experts_;
   std::span<const int32_t> given_experts_;
+  size_t moe_layer_ = 0;                     // of the current pass
 };
 
 }  // namespace kdabench
