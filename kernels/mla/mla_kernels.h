@@ -10,7 +10,7 @@ namespace kdabench {
 // The one shape of the split decode kernel; its tiles are cut to it.
 inline constexpr int kMlaRank = 512, kMlaRope = 64, kMlaNope = 128, kMlaValue = 128;
 inline constexpr int kMlaRow = kMlaRank + kMlaRope;
-inline constexpr int kMlaTileTokens = 32;  // cache rows of one stage
+inline constexpr int kMlaTileTokens = 64;  // cache rows of one tile
 inline constexpr int kMlaTileRows = 32;    // queries (token-major, then head) of one row tile
 
 // How the split decode is shared out. The cache tiles of all sequences form one line, which `groups` blocks
@@ -22,16 +22,14 @@ struct MlaSplitPlan {
   int slots;      // of partial results for each row tile
 };
 
-inline constexpr int kMlaGroupTiles = 2;    // a group with less work costs more in merging than it saves
-inline constexpr int kMlaMostGroups = 256;  // one a multiprocessor; what the merge holds in registers
+inline constexpr int kMlaMostGroups = 256;  // one a multiprocessor
 
 inline MlaSplitPlan mla_split_plan(const Mla<Gpu>& args, int multiprocessors) {
   const int64_t B = args.q.size[0], rows = args.q.size[1] * args.heads;
   const int64_t row_tiles = (rows + kMlaTileRows - 1) / kMlaTileRows;
   const int64_t tiles = B * ((args.max_context + kMlaTileTokens - 1) / kMlaTileTokens);
-  const int64_t by_work = (tiles + kMlaGroupTiles - 1) / kMlaGroupTiles;
   const int64_t by_chip = std::clamp<int64_t>(multiprocessors / row_tiles, 1, kMlaMostGroups);
-  const int64_t groups = std::clamp<int64_t>(by_work, 1, by_chip);
+  const int64_t groups = std::clamp<int64_t>(tiles, 1, by_chip);
   return {static_cast<int>(row_tiles), static_cast<int>(groups), static_cast<int>(groups + B)};
 }
 

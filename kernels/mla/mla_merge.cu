@@ -3,15 +3,17 @@
 //   Math     O[row] = sum_i 2^(m_i - m) O_i / sum_i 2^(m_i - m) l_i over the slots i of a sequence, m = max_i
 //            m_i; out[h] = w_uv[h] O. O is rounded to bf16 before w_uv (fp32 accumulation), as a separate
 //            GEMM would see it.
-//   Work     A cluster of 4 blocks owns one head and up to 16 tokens. Block `part` merges latent columns [128
+//   Work     A cluster of 4 blocks owns one head and up to 8 tokens. Block `part` merges latent columns [128
 //            part, ..) and hands them to the other three through distributed shared memory; then it computes
-//            32 of the 128 outputs by mma, tokens on the M side. Its 32 x 512 weights are in registers before
-//            it waits.
-//   Grid     (4, H, token groups) blocks of 512: 128 blocks for one token of 32 heads, so that the whole chip
+//            32 of the 128 outputs by mma, tokens on the M side. Its 32 x 512 weights, and which slots are
+//            whose, are in shared memory before it waits. A warp merges its own slots by its own maximum,
+//            the first values on their way before the maximum is known; the warps meet once.
+//   Grid     (4, H, token groups) blocks of 256: 128 blocks for one token of 32 heads, so that the whole chip
 //            merges.
 //   Cost     64 KB a slot from L2 (8.65 MB at 132 slots), 2 H V R bytes of weights (4.2 MB for 32 heads).
-//   Uses     sm_90a; 25 KB of shared memory and 4 bytes a slot and token.
-//   Limits   (R, V) = (512, 128), B <= 1024.
+//   Uses     sm_90a; 40 KB of shared memory and 56 registers a thread, so that a block starts beside the
+//            split kernel's.
+//   Limits   (R, V) = (512, 128), B <= 1024. Reads lengths before it waits: see Order in mla_decode.cu.
 //   Checked  tests/cuda/test_mla_cuda.cpp
 
 #include <cooperative_groups.h>
@@ -23,11 +25,13 @@ namespace {
 
 using namespace device;
 
-constexpr int kParts = 4, kMostTokens = 16, kWarps = 16;
-constexpr int kQuarter = kMlaRank / 4;        // channels that a warp multiplies
+constexpr int kParts = 4, kMostTokens = 8, kWarps = 8;
 constexpr int kColumns = kMlaRank / kParts;   // merged by a block
 constexpr int kOutputs = kMlaValue / kParts;  // computed by a block
-constexpr int kStride = kMlaRank + 8;         // bf16
+constexpr int kHalf = kMlaRank / 2;           // channels that a warp multiplies
+constexpr int kStride = kMlaRank + 32;        // bf16; 4 chunks of two rows fall on different banks
+constexpr int kAhead = 6;                     // slots of a warp in flight
+constexpr int64_t kSlotStep = kMlaTileRows * kMlaRank / 4;  // float4
 
 struct Merge {
   const bf16* kv_b;
@@ -39,135 +43,130 @@ struct Merge {
   int B, T, H, N, groups, slots, block_tokens;
 };
 
-__global__ void __cluster_dims__(kParts, 1, 1) __launch_bounds__(kWarps * 32)
+__global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(56)
     mla_merge_kernel(const __grid_constant__ Merge a) {
-  __shared__ alignas(16) bf16 merged[kMostTokens][kStride];
-  // Sums of the warps that share a token; later of the channel quarters.
+  // What the warps that share a token merged; later half sums of the outputs.
   __shared__ alignas(16) float parts[kWarps][kColumns];
+  __shared__ float2 part_stats[kWarps];
   __shared__ int first_slot[kMostTokens], slot_count[kMostTokens];
-  extern __shared__ float dynamic[];
-  float* const weights = dynamic;  // [kMostTokens][groups]
-  int* const prefix = reinterpret_cast<int*>(dynamic + a.block_tokens * a.groups);
+  extern __shared__ __align__(16) unsigned char memory[];
+  bf16(*const weights)[kStride] = reinterpret_cast<bf16(*)[kStride]>(memory);  // [kOutputs]
+  bf16(*const merged)[kStride] = weights + kOutputs;                           // [block_tokens]
+  int* const prefix = reinterpret_cast<int*>(merged + a.block_tokens);
 
   auto cluster = cooperative_groups::this_cluster();
   const int part = blockIdx.x, h = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int64_t first = int64_t{blockIdx.z} * a.block_tokens;
   const int tokens = static_cast<int>(min(int64_t{a.block_tokens}, int64_t{a.B} * a.T - first));
 
-  // Warp (outputs, quarter): 8 outputs x 128 channels. A lane holds 8 adjacent channels of one output for
-  // each 32: the mma sees the channels of a 32 in another order than memory, the same for both operands.
-  const int outputs = warp % 4 * 8, quarter = warp / 4;
-  uint4 w[kQuarter / 32];
-  const int64_t w_row = int64_t{h} * (a.N + kMlaValue) + a.N + part * kOutputs + outputs + lane / 4;
-  const bf16* const w_uv = a.kv_b + w_row * kMlaRank + quarter * kQuarter + lane % 4 * 8;
+  const bf16* const w_uv =
+      a.kv_b + (int64_t{h} * (a.N + kMlaValue) + a.N + part * kOutputs) * kMlaRank + lane * 8;
 #pragma unroll
-  for (int i = 0; i < kQuarter / 32; ++i) {
-    const Bf16x8 loaded = load_stream(w_uv + i * 32);
-    w[i] = *reinterpret_cast<const uint4*>(&loaded);
+  for (int i = 0; i < kOutputs / kWarps * 2; ++i) {
+    const int row = i / 2 * kWarps + warp, at = i % 2 * kHalf;
+    cp_async16(&weights[row][at + lane * 8], w_uv + row * kMlaRank + at);
   }
+  cp_async_commit();
   let_next_start();
   cluster.barrier_arrive();  // matched below: no block writes into a peer that has not started
-  wait_for_previous();
   mla_tile_prefix(prefix, a.lengths, a.B, a.T);
-  const MlaLine line(prefix[a.B], a.groups);
-
-  // The weight of every slot, a warp a token.
-  if (warp < tokens) {
-    const int k = warp;
-    const int64_t b = (first + k) / a.T, t = (first + k) % a.T;
-    const int row = static_cast<int>(t) * a.H + h;
-    const int from = line.owner(prefix[b]), count = line.owner(prefix[b + 1] - 1) - from + 1;
-    const int64_t slot = int64_t{row / kMlaTileRows} * a.slots + from + b;
-    const float2* const stats = a.stats + slot * kMlaTileRows + row % kMlaTileRows;
-    float2 held[kMlaMostGroups / 32];
-    float most = -INFINITY, sum = 0;
-#pragma unroll
-    for (int j = 0; j < kMlaMostGroups / 32; ++j)
-      held[j] = lane + 32 * j < count ? stats[(lane + 32 * j) * kMlaTileRows] : make_float2(-INFINITY, 0.f);
-#pragma unroll
-    for (int j = 0; j < kMlaMostGroups / 32; ++j) most = fmaxf(most, held[j].x);
-    most = warp_max(most);  // finite: every row sees the first token
-#pragma unroll
-    for (int j = 0; j < kMlaMostGroups / 32; ++j) {
-      held[j].x = exp2f(held[j].x - most);
-      sum += held[j].x * held[j].y;
-    }
-    sum = 1.f / warp_sum(sum);
-#pragma unroll
-    for (int j = 0; j < kMlaMostGroups / 32; ++j)
-      if (lane + 32 * j < count) weights[k * a.groups + lane + 32 * j] = held[j].x * sum;
-    if (lane == 0) first_slot[k] = from + static_cast<int>(b), slot_count[k] = count;
+  if (static_cast<int>(threadIdx.x) < tokens) {
+    const MlaLine line(prefix[a.B], a.groups);
+    const int64_t b = (first + threadIdx.x) / a.T;
+    const int from = line.owner(prefix[b]);
+    first_slot[threadIdx.x] = from + static_cast<int>(b);
+    slot_count[threadIdx.x] = line.owner(prefix[b + 1] - 1) - from + 1;
   }
   __syncthreads();
-  cluster.barrier_wait();
+  wait_for_previous();
 
-  // Four columns a lane. `ways` warps share a token where there are fewer tokens than warps.
-  const int ways = tokens == 1 ? 16 : tokens == 2 ? 8 : tokens <= 4 ? 4 : tokens <= 8 ? 2 : 1;
-  const auto hand_out = [&](int k, float4 v) {
-    const uint2 packed = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w));
-    bf16* const here = &merged[k][part * kColumns + lane * 4];
+  // `ways` warps share a token where there are fewer tokens than warps; four columns a lane.
+  const int ways = tokens == 1 ? 8 : tokens == 2 ? 4 : tokens <= 4 ? 2 : 1;
+  float most = -INFINITY, sum = 0;
+  float4 merge = {0, 0, 0, 0};
+  if (const int k = warp / ways; k < tokens) {
+    const int row = static_cast<int>((first + k) % a.T) * a.H + h, count = slot_count[k];
+    const int64_t at =
+        (int64_t{row / kMlaTileRows} * a.slots + first_slot[k]) * kMlaTileRows + row % kMlaTileRows;
+    const float2* const stats = a.stats + at;
+    const float4* const values =
+        reinterpret_cast<const float4*>(a.values + at * kMlaRank + part * kColumns + lane * 4);
+    const float4* next = values + warp % ways * kSlotStep;
+    const int step = ways * static_cast<int>(kSlotStep);
+    for (int begin = warp % ways; begin < count; begin += 32 * ways) {  // 32 slots a round, one a lane
+      const int here = min(32, (count - begin + ways - 1) / ways);
+      float4 v[kAhead];
+#pragma unroll
+      for (int j = 0; j < kAhead; ++j) {
+        v[j] = make_float4(0, 0, 0, 0);
+        if (j < here) v[j] = __ldcs(next), next += step;
+      }
+      const float2 stat =
+          lane < here ? stats[(begin + lane * ways) * kMlaTileRows] : make_float2(-INFINITY, 0.f);
+      const float now = fmaxf(most, warp_max(stat.x));
+      const float reference = now == -INFINITY ? 0.f : now;  // a query may see nothing of these slots
+      const float rescale = exp2f(most - reference), weight = exp2f(stat.x - reference);
+      most = now;
+      sum = sum * rescale + warp_sum(weight * stat.y);
+      merge.x *= rescale, merge.y *= rescale, merge.z *= rescale, merge.w *= rescale;
+      for (int j = 0; j < here; j += kAhead) {
+#pragma unroll
+        for (int i = 0; i < kAhead; ++i) {
+          const float w = __shfl_sync(0xffffffffu, weight, (j + i) % 32);  // 0 from `here` on
+          merge.x += w * v[i].x, merge.y += w * v[i].y, merge.z += w * v[i].z, merge.w += w * v[i].w;
+          if (j + kAhead + i < here) v[i] = __ldcs(next), next += step;
+        }
+      }
+    }
+  }
+  *reinterpret_cast<float4*>(&parts[warp][lane * 4]) = merge;
+  if (lane == 0) part_stats[warp] = make_float2(most, sum);
+  cluster.barrier_wait();
+  __syncthreads();
+  if (warp < tokens) {
+    float top = -INFINITY, total = 0;
+    for (int i = 0; i < ways; ++i) top = fmaxf(top, part_stats[warp * ways + i].x);
+    float4 v = {0, 0, 0, 0};  // top is finite: every query sees the first token
+    for (int i = 0; i < ways; ++i) {
+      const float2 stat = part_stats[warp * ways + i];
+      const float weight = exp2f(stat.x - top);
+      const float4 x = *reinterpret_cast<const float4*>(&parts[warp * ways + i][lane * 4]);
+      v.x += weight * x.x, v.y += weight * x.y, v.z += weight * x.z, v.w += weight * x.w;
+      total += weight * stat.y;
+    }
+    total = 1.f / total;
+    const uint2 packed = make_uint2(pack_bf16(v.x * total, v.y * total), pack_bf16(v.z * total, v.w * total));
+    bf16* const here = &merged[warp][part * kColumns + lane * 4];
 #pragma unroll
     for (int peer = 0; peer < kParts; ++peer)
       *reinterpret_cast<uint2*>(cluster.map_shared_rank(here, peer)) = packed;
-  };
-  if (const int k = warp / ways; k < tokens) {
-    const int row = static_cast<int>((first + k) % a.T) * a.H + h;
-    const int64_t slot = int64_t{row / kMlaTileRows} * a.slots + first_slot[k];
-    const float* const values =
-        a.values + (slot * kMlaTileRows + row % kMlaTileRows) * kMlaRank + part * kColumns + lane * 4;
-    float4 sum = {0, 0, 0, 0};
-#pragma unroll 8
-    for (int i = warp % ways; i < slot_count[k]; i += ways) {
-      const float4 v = __ldcs(reinterpret_cast<const float4*>(values + int64_t{i} * kMlaTileRows * kMlaRank));
-      const float weight = weights[k * a.groups + i];
-      sum.x += weight * v.x, sum.y += weight * v.y, sum.z += weight * v.z, sum.w += weight * v.w;
-    }
-    if (ways == 1)
-      hand_out(k, sum);
-    else
-      *reinterpret_cast<float4*>(&parts[warp][lane * 4]) = sum;
   }
-  if (ways > 1) {
-    __syncthreads();
-    if (warp < tokens) {
-      float4 sum = {0, 0, 0, 0};
-      for (int i = 0; i < ways; ++i) {
-        const float4 v = *reinterpret_cast<const float4*>(&parts[warp * ways + i][lane * 4]);
-        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-      }
-      hand_out(warp, sum);
-    }
-  }
+  cp_async_wait<0>();
   cluster.sync();
 
-  // Rows of `merged` past the last token are whatever was there: an mma row only reaches its own output row.
-  float sum[4] = {};
-  const bf16* const x = &merged[lane / 4][quarter * kQuarter + lane % 4 * 8];
+  // Warp (outputs, half): 8 outputs x 256 channels. A lane takes 8 adjacent channels for each 32: the mma
+  // sees the channels of a 32 in another order than memory, the same for both operands. Rows past the last
+  // token repeat it; an mma row only reaches its own output row.
+  const int outputs = warp % 4 * 8, half = warp / 4;
+  float y[4] = {};
+  const bf16* const x = &merged[min(lane / 4, tokens - 1)][half * kHalf + lane % 4 * 8];
+  const bf16* const w = &weights[outputs + lane / 4][half * kHalf + lane % 4 * 8];
 #pragma unroll
-  for (int i = 0; i < kQuarter / 32; ++i) {
-    const uint4 low = *reinterpret_cast<const uint4*>(x + i * 32);
-    const uint4 high = *reinterpret_cast<const uint4*>(x + 8 * kStride + i * 32);
-    mma_16x8x16(sum, {low.x, high.x, low.y, high.y}, {w[i].x, w[i].y});
-    mma_16x8x16(sum, {low.z, high.z, low.w, high.w}, {w[i].z, w[i].w});
+  for (int i = 0; i < kHalf / 32; ++i) {
+    const uint4 left = *reinterpret_cast<const uint4*>(x + i * 32);
+    const uint4 right = *reinterpret_cast<const uint4*>(w + i * 32);
+    mma_16x8x16(y, {left.x, 0, left.y, 0}, {right.x, right.y});
+    mma_16x8x16(y, {left.z, 0, left.w, 0}, {right.z, right.w});
   }
-  float4* const quarters = reinterpret_cast<float4*>(parts);  // free since cluster.sync
-  quarters[warp * 32 + lane] = make_float4(sum[0], sum[1], sum[2], sum[3]);
+  float2* const halves = reinterpret_cast<float2*>(parts);  // free since cluster.sync
+  if (half == 1) halves[warp % 4 * 32 + lane] = make_float2(y[0], y[1]);
   __syncthreads();
-  if (quarter == 0) {
-#pragma unroll
-    for (int i = 1; i < 4; ++i) {
-      const float4 other = quarters[(warp + 4 * i) * 32 + lane];
-      sum[0] += other.x, sum[1] += other.y, sum[2] += other.z, sum[3] += other.w;
-    }
-    const uint32_t packed[2] = {pack_bf16(sum[0], sum[1]), pack_bf16(sum[2], sum[3])};
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int k = lane / 4 + 8 * r;
-      if (k >= tokens) continue;
-      const int64_t b = (first + k) / a.T, t = (first + k) % a.T;
-      const int column = h * kMlaValue + part * kOutputs + outputs + lane % 4 * 2;
-      *reinterpret_cast<uint32_t*>(a.out + b * a.out_batch + t * a.out_token + column) = packed[r];
-    }
+  if (const int k = lane / 4; half == 0 && k < tokens) {
+    const float2 other = halves[warp * 32 + lane];
+    const int64_t b = (first + k) / a.T, t = (first + k) % a.T;
+    const int column = h * kMlaValue + part * kOutputs + outputs + lane % 4 * 2;
+    *reinterpret_cast<uint32_t*>(a.out + b * a.out_batch + t * a.out_token + column) =
+        pack_bf16(y[0] + other.x, y[1] + other.y);
   }
 }
 
@@ -189,7 +188,10 @@ void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const Mla
   a.block_tokens = static_cast<int>(
       std::clamp<int64_t>(tokens * a.H * kParts / (4 * multiprocessors()), 1, kMostTokens));
   const dim3 grid(kParts, a.H, static_cast<unsigned>((tokens + a.block_tokens - 1) / a.block_tokens));
-  const size_t shared_bytes = (a.block_tokens * a.groups + a.B + 1) * sizeof(float);
+  const size_t shared_bytes =
+      (kOutputs + a.block_tokens) * kStride * sizeof(bf16) + (a.B + 1) * sizeof(int);
+  allow_shared(mla_merge_kernel, shared_bytes, "mla_merge");
+  share_multiprocessor(mla_merge_kernel, "mla_merge");
   launch(mla_merge_kernel, grid, kWarps * 32, shared_bytes, stream, "mla_merge", a);
 }
 

@@ -7,11 +7,13 @@
 //            128 x 128 weights to shared memory before it waits for the queries, then takes 16 tokens at a
 //            time through mma (for one token 15 rows are padding: the weights are what costs). Rotate: a
 //            thread per pair.
+//   Order    Absorb lets the next kernel start only after its own wait: mla_decode.cu builds on it.
 //   Grid     append: tokens / 8. Absorb: (H * 4 + append blocks, tokens / 64): the two run side by side,
 //            since neither needs the other. Rotate: pairs / 256.
 //   Cost     absorb: 2 H N R bytes of weights (4.2 MB for 32 heads), once for every 64 tokens (L2 after the
 //            first).
-//   Uses     sm_90a; 39,168 bytes of shared memory.
+//   Uses     sm_90a; 39,168 bytes of shared memory and 56 registers a thread, so that a block of mla_split
+//            starts beside one of absorb. 24 bytes a thread are spilled, outside the products (ptxas).
 //   Limits   append and rotate: any shape. Absorb: (R, P, N) = (512, 64, 128).
 //   Checked  tests/cuda/test_mla_cuda.cpp
 
@@ -41,15 +43,17 @@ __device__ void append_row(const Append& a, int64_t token) {
   const int64_t position = a.lengths[b] + t;
   bf16* const row = a.cache + b * a.cache_batch + position * a.cache_token;
 
-  float x[kHeld], norm[kHeld], squares = 0;
+  bf16 x[kHeld], norm[kHeld];
+  float squares = 0;
 #pragma unroll
   for (int j = 0; j < kHeld; ++j) {
     const int i = lane + 32 * j;
-    x[j] = i < a.R ? __bfloat162float(in[i]) : 0.f;
-    norm[j] = i < a.R ? __bfloat162float(a.norm[i]) : 0.f;
+    x[j] = i < a.R ? in[i] : __float2bfloat16(0.f);
+    norm[j] = i < a.R ? a.norm[i] : __float2bfloat16(0.f);
   }
 #pragma unroll
-  for (int j = 0; j < kHeld; ++j) squares += x[j] * x[j];
+  for (int j = 0; j < kHeld; ++j) squares += __bfloat162float(x[j]) * __bfloat162float(x[j]);
+#pragma unroll 1
   for (int i = lane + 32 * kHeld; i < a.R; i += 32) {
     const float more = __bfloat162float(in[i]);
     squares += more * more;
@@ -57,11 +61,14 @@ __device__ void append_row(const Append& a, int64_t token) {
   const float scale = rsqrtf(warp_sum(squares) / a.R + a.eps);
 #pragma unroll
   for (int j = 0; j < kHeld; ++j)
-    if (lane + 32 * j < a.R) row[lane + 32 * j] = __float2bfloat16(x[j] * scale * norm[j]);
+    if (lane + 32 * j < a.R)
+      row[lane + 32 * j] = __float2bfloat16(__bfloat162float(x[j]) * scale * __bfloat162float(norm[j]));
+#pragma unroll 1
   for (int i = lane + 32 * kHeld; i < a.R; i += 32)
     row[i] = __float2bfloat16(__bfloat162float(in[i]) * scale * __bfloat162float(a.norm[i]));
 
   if (a.theta > 0) {
+#pragma unroll 1
     for (int i = lane; i < a.P / 2; i += 32) {
       const float2 pair = {__bfloat162float(in[a.R + 2 * i]), __bfloat162float(in[a.R + 2 * i + 1])};
       const float2 turned = mla_rotate(pair, i, a.P, a.theta, position);
@@ -92,7 +99,7 @@ constexpr int kColumns = 128, kColumnTiles = kMlaRank / kColumns;
 constexpr int kTokens = 16, kBlockTokens = 64;
 constexpr int kStride = 128 + 8;  // elements; 17 chunks of 16 bytes, so ldmatrix meets no bank twice
 
-__global__ void __launch_bounds__(256) mla_absorb_kernel(const __grid_constant__ Absorb a) {
+__global__ void __maxnreg__(56) mla_absorb_kernel(const __grid_constant__ Absorb a) {
   __shared__ alignas(16) bf16 weights[kMlaNope][kStride];  // [n, column]
   __shared__ alignas(16) bf16 nope[kTokens][kStride];
   const Append& p = a.append;
@@ -101,8 +108,8 @@ __global__ void __launch_bounds__(256) mla_absorb_kernel(const __grid_constant__
 
   const int role = static_cast<int>(blockIdx.x) - a.H * kColumnTiles;
   if (role >= 0) {
-    let_next_start();
     wait_for_previous();
+    let_next_start();
     for (int64_t token = (int64_t{blockIdx.y} * a.append_blocks + role) * 8 + warp; token < tokens;
          token += int64_t{gridDim.y} * a.append_blocks * 8)
       append_row(p, token);
@@ -111,12 +118,12 @@ __global__ void __launch_bounds__(256) mla_absorb_kernel(const __grid_constant__
 
   const int h = blockIdx.x / kColumnTiles, column = blockIdx.x % kColumnTiles * kColumns;
   const bf16* const w_uk = a.kv_b + int64_t{h} * (kMlaNope + kMlaValue) * kMlaRank + column;
-#pragma unroll
-  for (int i = threadIdx.x; i < kMlaNope * kColumns / 8; i += 256)
-    cp_async16(&weights[i / 16][i % 16 * 8], w_uk + i / 16 * kMlaRank + i % 16 * 8);
+#pragma unroll 4
+  for (int row = threadIdx.x / 16; row < kMlaNope; row += 16)
+    cp_async16(&weights[row][threadIdx.x % 16 * 8], w_uk + row * kMlaRank + threadIdx.x % 16 * 8);
   cp_async_commit();
-  let_next_start();
   wait_for_previous();
+  let_next_start();  // not before the wait: mla_split counts on that for what it reads early
 
   const int64_t first = int64_t{blockIdx.y} * kBlockTokens;
   for (int64_t from = first; from < min(tokens, first + kBlockTokens); from += kTokens) {
@@ -131,6 +138,7 @@ __global__ void __launch_bounds__(256) mla_absorb_kernel(const __grid_constant__
       cp_async_commit();
     }
     if (column == 0) {
+#pragma unroll 1
       for (int i = threadIdx.x; i < kTokens * kMlaRope / 2; i += 256) {
         const int64_t token = from + i / (kMlaRope / 2);
         const int pair = i % (kMlaRope / 2);
@@ -152,7 +160,7 @@ __global__ void __launch_bounds__(256) mla_absorb_kernel(const __grid_constant__
 
     // Each warp: 16 tokens x its 16 columns.
     float sum[2][4] = {};
-#pragma unroll
+#pragma unroll 4
     for (int k = 0; k < kMlaNope; k += 16) {
       uint32_t x[4], w[4];
       ldmatrix4(x, &nope[lane % 16][k + lane / 16 * 8]);
@@ -226,6 +234,7 @@ void mla_absorb_cuda(const Mla<Gpu>& args, View<Bf16, 4> query, cudaStream_t str
   const unsigned token_blocks = ceil_div(tokens, kBlockTokens);
   a.append_blocks = static_cast<int>(ceil_div(tokens, int64_t{8} * token_blocks));
   const dim3 grid(a.H * kColumnTiles + a.append_blocks, token_blocks);
+  share_multiprocessor(mla_absorb_kernel, "mla_absorb");
   launch(mla_absorb_kernel, grid, 256, 0, stream, "mla_absorb", a);
 }
 

@@ -10,7 +10,7 @@ namespace kdabench::device {
 // one. Called by all threads of a block; ends with a barrier.
 __device__ inline void mla_tile_prefix(int* prefix, const int32_t* lengths, int B, int T) {
   for (int b = threadIdx.x; b < B; b += blockDim.x)
-    prefix[b + 1] = (lengths[b] + T + kMlaTileTokens - 1) / kMlaTileTokens;
+    prefix[b + 1] = (__ldcg(lengths + b) + T + kMlaTileTokens - 1) / kMlaTileTokens;
   if (threadIdx.x == 0) prefix[0] = 0;
   __syncthreads();
   if (B > 1 && threadIdx.x < 32) {
@@ -34,14 +34,26 @@ struct MlaLine {
   int64_t tiles;
   int64_t groups;  // that get work
 
-  __device__ MlaLine(int tiles_, int most_groups)
-      : tiles(tiles_), groups(min(most_groups, (tiles_ + kMlaGroupTiles - 1) / kMlaGroupTiles)) {}
+  // The slowest group decides, so as few groups as keep its number of tiles: fewer results to merge.
+  __device__ MlaLine(int tiles_, int most_groups) : tiles(tiles_) {
+    const int slowest = (tiles_ + most_groups - 1) / most_groups;
+    groups = (tiles_ + slowest - 1) / slowest;
+  }
   // Group i owns tiles [first(i), first(i + 1)).
   __device__ int first(int i) const { return static_cast<int>(tiles * i / groups); }
   __device__ int owner(int tile) const {
     return static_cast<int>(((tile + int64_t{1}) * groups - 1) / tiles);
   }
 };
+
+// Kernels overlap only on a multiprocessor that need not move the border between its L1 cache and its shared
+// memory, so all of a decode step ask for the most shared memory.
+template <class Kernel>
+void share_multiprocessor(Kernel* kernel, std::string_view name) {
+  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+        text("ask for shared memory for ", name));
+}
 
 // Rotates the pair (2 i, 2 i + 1) of P channels by position * theta^(-2 i / P). The angle is reduced in
 // double: at position 2^20 a float angle would be off by 0.06.
