@@ -158,7 +158,7 @@ void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
   const NvtxRange range("breakdown");
   bench.host.progress("breakdown", 0.9);
   const reports::Axes& axes = cell.axes;
-  const int64_t steps = std::min<int64_t>(axes.steps, 16);  // the last ones again, once for each part
+  const int64_t steps = std::min<int64_t>(axes.steps, 8);  // the last ones again, twice for each part
   const StepParts measured = session.breakdown(steps);
   const auto costs = decode_part_costs(bench.plan.config, bench.peer.layout, number_bytes(bench.plan.precision),
                                        axes.batch, axes.context + axes.steps - steps + (steps - 1) / 2,
