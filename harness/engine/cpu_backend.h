@@ -81,6 +81,7 @@ class CpuBackend {
   void silu_mul(const SiluMul<Types>& a, Arena& arena) { run(linear_part, arena, [&] { silu_mul_cpu(a); }); }
   void advance(const Advance& a, Arena& arena) { run(Part::kNorms, arena, [&] { advance_cpu(a); }); }
   void linear(const Linear<Types>& a, Arena& arena) { run(linear_part, arena, [&] { linear_cpu(a); }); }
+  void linear_pair(const LinearPair<Types>& a, Arena& arena) { linear(a.first, arena), linear(a.second, arena); }
   void argmax(const Argmax<Types>& a, Arena& arena) { run(linear_part, arena, [&] { argmax_cpu(a); }); }
   void moe(const Moe<Types>& a, Arena& arena) { run(Part::kExperts, arena, [&] { moe_cpu(a); }); }
   void mla(const Mla<Types>& a, Arena& arena) { run(Part::kAttention, arena, [&] { mla_cpu(a); }); }

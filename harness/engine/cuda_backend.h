@@ -91,6 +91,9 @@ class CudaBackend {
   void linear(const Linear<Types, Out>& a, Arena& arena) {
     if (runs(linear_part)) linear_cuda(a, arena, stream_.get());
   }
+  void linear_pair(const LinearPair<Types>& a, Arena& arena) {
+    if (runs(linear_part)) linear_pair_cuda(a, arena, stream_.get());
+  }
   void argmax(const Argmax<Types>& a, Arena& arena) {
     if (runs(linear_part)) argmax_cuda(a, arena, stream_.get());
   }

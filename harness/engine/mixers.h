@@ -122,12 +122,14 @@ class DeltaMixer final : public Mixer<B> {
     backend.linear(Linear<Types>{x, in_, in}, arena);
 
     View<Act, 2> gate = in.slice(1, f_column_, H);
+    const View<Act, 2> out_gate = arena.take<Act>(N, key);
+    const Linear<Types> to_out_gate{in.slice(1, g_column_, K), g_b_, out_gate};
     if (G > 1) {
       gate = arena.take<Act>(N, key);
-      backend.linear(Linear<Types>{in.slice(1, f_column_, K), f_b_, gate}, arena);
+      backend.linear_pair(LinearPair<Types>{Linear<Types>{in.slice(1, f_column_, K), f_b_, gate}, to_out_gate}, arena);
+    } else {
+      backend.linear(to_out_gate, arena);
     }
-    const View<Act, 2> out_gate = arena.take<Act>(N, key);
-    backend.linear(Linear<Types>{in.slice(1, g_column_, K), g_b_, out_gate}, arena);
 
     const View<Act, 2> read = arena.take<Act>(N, key);
     DeltaRule<Types> args;

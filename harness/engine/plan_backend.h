@@ -26,6 +26,7 @@ class PlanBackend {
   void advance(const Advance&, Arena&) {}
   template <class Out>
   void linear(const Linear<Types, Out>&, Arena&) {}
+  void linear_pair(const LinearPair<Types>&, Arena&) {}
   void argmax(const Argmax<Types>&, Arena&) {}
   void moe(const Moe<Types>&, Arena&) {}
   void mla(const Mla<Types>&, Arena&) {}

@@ -13,6 +13,7 @@
 
 #include "kernels/linear/gemv.h"
 
+#include "kernels/linear/gemv_parts.cuh"
 #include "kernels/linear/weight_stream.cuh"
 
 namespace kdabench {
@@ -33,9 +34,6 @@ struct GemvArgs {
   bool aligned;  // rows of x, to 16 bytes
 };
 
-__device__ inline void store(float* p, float x) { *p = x; }
-__device__ inline void store(Bf16* p, float x) { *as_bf16(p) = __float2bfloat16_rn(x); }
-
 template <class Out>
 __global__ void __launch_bounds__(kStreamThreads, 3) gemv_kernel(const __grid_constant__ GemvArgs<Out> a) {
   extern __shared__ __align__(128) unsigned char shared[];
@@ -43,22 +41,17 @@ __global__ void __launch_bounds__(kStreamThreads, 3) gemv_kernel(const __grid_co
   bf16* const x = ring + kStreamRingBytes / 2;
   float* const sums = reinterpret_cast<float*>(x + a.tokens * a.stride);
 
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4;
   const int groups = kStreamWarps / a.splits, group = warp / a.splits, split = warp % a.splits;
   const int block_rows = groups * kStreamRows;
   const int tiles = (a.out + block_rows - 1) / block_rows;
-  const int first_column = split * a.blocks * kStreamColumns + 8 * t;
+  const ColumnShare share(split, a.splits, a.blocks, a.in);
 
-  const auto weights = [&, p = a.w, row = 0](int tile, int block) mutable {
-    if (block == 0) {
-      row = tile * block_rows + group * kStreamRows + g;
-      p = a.w + int64_t{row} * a.in + first_column;
-    }
-    const bf16* const low = p + block * kStreamColumns;
-    const bool inside = first_column + block * kStreamColumns < a.in;
-    return WeightPair{low, low + 8 * a.in, inside && row < a.out, inside && row + 8 < a.out};
+  const auto rows_of = [&](int tile, int) {
+    const int row = tile * block_rows + group * kStreamRows + g;
+    return WeightRows{a.w + int64_t{row} * a.in + share.first, row < a.out, row + 8 < a.out};
   };
-  WeightStream stream(ring, weights, a.blocks);
+  WeightStream stream(ring, rows_of, share, 8 * a.in);
   stream.set_tiles(blockIdx.x, tiles, gridDim.x);
   stream.fill();
 
@@ -70,9 +63,8 @@ __global__ void __launch_bounds__(kStreamThreads, 3) gemv_kernel(const __grid_co
   PartialSums partial(sums, a.tokens);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     float acc[1][4];
-    stream.multiply(acc, [&](int, int block) {
-      if (g >= a.tokens) return make_uint4(0, 0, 0, 0);
-      return *reinterpret_cast<const uint4*>(x + g * a.stride + first_column + block * kStreamColumns);
+    stream.multiply(acc, [from = x + min(g, a.tokens - 1) * a.stride](int, int, int column) {
+      return *reinterpret_cast<const uint4*>(from + column);
     });
     partial.write(acc);
     __syncthreads();
@@ -101,8 +93,6 @@ __global__ void __launch_bounds__(kStreamThreads) gemv_unaligned_kernel(const __
     if (lane == 0) store(a.y + n * a.y_stride + row, sum);
   }
 }
-
-bool aligned16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 int shared_bytes(int64_t tokens, int stride) {
   return static_cast<int>(kStreamRingBytes + tokens * stride * 2 + partial_bytes(static_cast<int>(tokens)));

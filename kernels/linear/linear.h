@@ -16,11 +16,19 @@ struct Linear {
   View<Out, 2> y;                           // [N, M]; Out is Act inside the model, Accum for the logits
 };
 
+// Two layers that do not depend on each other.
+template <class Types>
+struct LinearPair {
+  Linear<Types> first, second;
+};
+
 template <class T> void linear_cpu(const Linear<Cpu<T>>& args);
 
 // Our own GEMV for few tokens, cuBLASLt above. Takes what it needs from `scratch` first and, when the arena measures,
 // returns before the launch (so do all launchers that have a scratch argument).
 void linear_cuda(const Linear<Gpu>& args, Arena& scratch, cudaStream_t stream);
 void linear_cuda(const Linear<Gpu, float>& args, Arena& scratch, cudaStream_t stream);
+// In one launch where both are small and alike.
+void linear_pair_cuda(const LinearPair<Gpu>& args, Arena& scratch, cudaStream_t stream);
 
 }  // namespace kdabench

@@ -1,6 +1,7 @@
-// Chooses between the GEMV and cuBLASLt. Up to 8 tokens a product is bound by the weights it reads, which the GEMV does
-// once for all of them, and begins before the previous kernel ends; above, staging the tokens in every block costs
-// more.
+// Chooses between the GEMVs and cuBLASLt. Up to 8 tokens a product is bound by the weights it reads, which a GEMV reads
+// once for all of them, and before the previous kernel ends; above, staging the tokens in every block costs more.
+
+#include <algorithm>
 
 #include "kernels/linear/cublaslt.h"
 #include "kernels/linear/gemv.h"
@@ -19,7 +20,9 @@ void linear(const Linear<Gpu, Out>& args, Arena& scratch, cudaStream_t stream) {
   const ArenaScope scope(scratch);
   void* const workspace = few ? nullptr : scratch.take<std::byte>(kCublasLtWorkspaceBytes).data;
   if (scratch.measuring() || tokens == 0 || out == 0) return;
-  if (few) gemv_cuda(args, stream);
+  if (small_gemv_fits(args)) small_gemv_cuda(args, stream);
+  else if (row_gemv_fits(args)) row_gemv_cuda(args, stream);
+  else if (few) gemv_cuda(args, stream);
   else cublaslt_cuda(args, workspace, stream);
 }
 
@@ -27,5 +30,16 @@ void linear(const Linear<Gpu, Out>& args, Arena& scratch, cudaStream_t stream) {
 
 void linear_cuda(const Linear<Gpu>& args, Arena& scratch, cudaStream_t stream) { linear(args, scratch, stream); }
 void linear_cuda(const Linear<Gpu, float>& args, Arena& scratch, cudaStream_t stream) { linear(args, scratch, stream); }
+
+void linear_pair_cuda(const LinearPair<Gpu>& args, Arena& scratch, cudaStream_t stream) {
+  const auto &first = args.first, &second = args.second;
+  const bool alike = std::ranges::equal(first.x.size, second.x.size) && std::ranges::equal(first.w.size, second.w.size);
+  if (alike && first.x.size[0] > 0 && small_gemv_fits(first) && small_gemv_fits(second)) {
+    if (!scratch.measuring()) small_gemv_cuda(args, stream);
+    return;
+  }
+  linear_cuda(first, scratch, stream);
+  linear_cuda(second, scratch, stream);
+}
 
 }  // namespace kdabench

@@ -1,17 +1,22 @@
 // A mixture of experts for up to 4 tokens: expert GEMVs, in two kernels behind the router's product.
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
-//   Work     kernels/linear/weight_stream.cuh. Gate and up: a tile is 8 gate rows and the 8 up rows of the same
-//            channels, so that silu(gate) * up needs no second pass; the product is scaled by the expert's weight and
-//            stored as bf16. Down: one sum over all experts of a token, in registers: no atomics, nothing to combine.
-//            Every block chooses the experts itself (0.5 us, less than a launch); block 0 writes them.
-//   Grid     Two blocks of 256 threads a multiprocessor; tiles in turn, the shared experts' first, whose weights are
-//            asked for before wait_for_previous(). Routed weights cannot be: their addresses depend on the router.
-//   Cost     6 (top_k + S) N D I bytes: 127 MB at N = 1 of the 48B model, 29.6 us at 4.3 TB/s. A shared expert is read
-//            once from HBM for all tokens; a routed one that two tokens share comes from L2 the second time.
+//   Work     Gate and up of one token: a warp a channel, as in kernels/linear/gemv_row.cu, both rows at once. Of more
+//            tokens: kernels/linear/weight_stream.cuh, a tile is 8 gate rows and the 8 up rows of the same channels.
+//            Either way silu(gate) * up needs no second pass; the product is scaled by the expert's weight and stored
+//            as bf16. Down: one sum over all experts of a token, in registers: no atomics, nothing to combine. Every
+//            block of both kernels chooses the experts itself; block 0 of the first writes them.
+//   Grid     Two blocks of 256 threads a multiprocessor; channels or tiles in turn, the shared experts' first, whose
+//            weights are asked for before wait_for_previous(). Routed weights cannot be: their addresses depend on the
+//            router. Down asks for its first ones while gate_up drains.
+//   Cost     6 (top_k + S) N D I bytes: 127 MB at N = 1 of the 48B model, 27.6 us at 4.62 TB/s; 49.6 us (kernel_bench,
+//            H200, router included). A shared expert is read once from HBM for all tokens; a routed one that two tokens
+//            share comes from L2 the second time.
 //   Limits   moe_few_fits: the activations fit in shared memory.
 //   Checked  tests/cuda/test_moe_cuda.cpp.
+//   Next     With 4 tokens no down block fits beside two of gate and up: it should read the experts, not choose them.
 
+#include "kernels/linear/gemv_parts.cuh"
 #include "kernels/linear/weight_stream.cuh"
 #include "kernels/moe/choose.cuh"
 #include "kernels/moe/moe_parts.h"
@@ -20,6 +25,8 @@ namespace kdabench {
 namespace {
 
 using namespace device;
+
+constexpr int kStepColumns = 256;  // of a row, that a warp reads at once when one token has whole rows
 
 struct FewArgs {
   const bf16* x;
@@ -33,27 +40,22 @@ struct FewArgs {
   int64_t x_stride, logits_stride, ids_stride, weights_stride, out_stride;
   RouteRule rule;
   int tokens, width, inner, shared;
-  int prefetched;  // slots of a token whose down rows gate_up brings into the L2
   int blocks;  // k-blocks a warp: of all columns in gate_up, of one expert's in down
   int stride;  // of a token in shared memory
   bool given;  // ids are given
 };
 
-// Brings this block's share of the down rows of each token's first experts into the L2: only this kernel knows them
-// before the next one has waited, read and staged, and the memory would idle meanwhile (about 3 us).
-__device__ inline void prefetch_down(const FewArgs& a, const int* chosen) {
-  const int groups = a.width / kStreamRows, count = a.tokens * a.prefetched * groups, lane = threadIdx.x;
-  if (lane >= kStreamRows) return;
-  for (int i = blockIdx.x; i < count; i += gridDim.x) {
-    const int pair = i / groups, slot = pair % a.prefetched, token = pair / a.prefetched;
-    const int row = (i - pair * groups) * kStreamRows + lane;
-    const bf16* const from = a.down + (int64_t{chosen[token * a.rule.top_k + slot]} * a.width + row) * a.inner;
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(a.inner * 2) : "memory");
-  }
+// a / b where a is mostly less than a few times b: a division has the latency of two dozen instructions.
+__device__ inline int divide(int a, int b) {
+  int quotient = 0;
+  for (; a >= 4 * b; a -= 4 * b) quotient += 4;
+  for (; a >= b; a -= b) ++quotient;
+  return quotient;
 }
 
 template <int PerLane>
-__global__ void __launch_bounds__(kStreamThreads, 3) few_gate_up_kernel(const __grid_constant__ FewArgs a) {
+__global__ void __launch_bounds__(kStreamThreads, PerLane > 8 ? 1 : 3) few_gate_up_kernel(
+    const __grid_constant__ FewArgs a) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   __shared__ int chosen[kMoeFewTokens * kMoeTopK];
   __shared__ float chosen_weight[kMoeFewTokens * kMoeTopK];
@@ -61,123 +63,214 @@ __global__ void __launch_bounds__(kStreamThreads, 3) few_gate_up_kernel(const __
   bf16* const x = ring + kStreamRingBytes / 2;
   float* const sums = reinterpret_cast<float*>(x + a.tokens * a.stride);
 
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4;
   const int top_k = a.rule.top_k, slots = top_k + a.shared;
   const int item_tiles = a.inner / 8, tiles = (a.shared + a.tokens * top_k) * item_tiles;
-  const int first_column = warp * a.blocks * kStreamColumns + 8 * t;
+  const ColumnShare share(warp, kStreamWarps, a.blocks, a.width);
 
   // Items: the shared experts with all tokens, then (token, slot) pairs.
-  const auto weights = [&, p = a.gate_up](int tile, int block) mutable {
-    if (block == 0) {
-      const int item = tile / item_tiles, row = (tile - item * item_tiles) * 8 + g;
-      const int expert = item < a.shared ? a.rule.experts + item : chosen[item - a.shared];
-      p = a.gate_up + (int64_t{expert} * 2 * a.inner + row) * a.width + first_column;
-    }
-    const bf16* const gate = p + block * kStreamColumns;
-    const bool inside = first_column + block * kStreamColumns < a.width;
-    return WeightPair{gate, gate + int64_t{a.inner} * a.width, inside, inside};
+  const auto rows_of = [&](int tile, int) {
+    const int item = divide(tile, item_tiles), channel = (tile - item * item_tiles) * 8 + g;
+    const int expert = item < a.shared ? a.rule.experts + item : chosen[item - a.shared];
+    return WeightRows{a.gate_up + (int64_t{expert} * 2 * a.inner + channel) * a.width + share.first, true, true};
   };
-  WeightStream stream(ring, weights, a.blocks);
-  stream.set_tiles(blockIdx.x, tiles, gridDim.x);
-  while (!stream.full() && stream.next_tile() < a.shared * item_tiles) stream.push();
+  WeightStream stream(ring, rows_of, share, int64_t{a.inner} * a.width);
+  stream.hold();  // down reads the logits as soon as it runs: not before all blocks have waited for them
+  stream.set_tiles(blockIdx.x, a.shared * item_tiles, gridDim.x);
+  while (!stream.full() && stream.next_tile() < a.shared * item_tiles) stream.push_first();
+  const LaneBias<PerLane> bias(a.rule);
 
   wait_for_previous();
+  const float* const logits = a.logits + warp * a.logits_stride;  // of token `warp`
+  int id = 0;
   if (warp < a.tokens) {
-    int id;
-    float weight;
-    choose_experts<PerLane>(a.rule, a.logits + warp * a.logits_stride,
-                            a.given ? a.ids + warp * a.ids_stride : nullptr, id, weight);
+    id = choose_expert<PerLane>(a.rule, bias, logits, a.given ? a.ids + warp * a.ids_stride : nullptr);
+    if (lane < top_k) chosen[warp * top_k + lane] = id;
+  } else {
+    stage_rows(x, a.stride, a.tokens, a.width, kStreamWarps * a.blocks * kStreamColumns, true,
+               [&](int n) { return a.x + n * a.x_stride; }, 32 * a.tokens);
+  }
+  __syncthreads();
+  stream.extend(tiles);
+  stream.release();
+  stream.fill();
+  if (warp < a.tokens) {  // read behind the barrier of the first tile
+    const float weight = expert_weight(a.rule, logits, id);
     if (lane < top_k) {
-      chosen[warp * top_k + lane] = id;
       chosen_weight[warp * top_k + lane] = weight;
       if (blockIdx.x == 0) {
         a.ids[warp * a.ids_stride + lane] = id;
         a.weights[warp * a.weights_stride + lane] = weight;
       }
     }
-  } else {
-    stage_rows(x, a.stride, a.tokens, a.width, kStreamWarps * a.blocks * kStreamColumns, true,
-               [&](int n) { return a.x + n * a.x_stride; }, 32 * a.tokens);
   }
-  __syncthreads();
-  stream.fill();
 
   PartialSums partial(sums, a.tokens);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    if (tile + gridDim.x >= tiles) prefetch_down(a, chosen);
-    const int item = tile / item_tiles, channel = (tile - item * item_tiles) * 8;
+    const int item = divide(tile, item_tiles), channel = (tile - item * item_tiles) * 8;
     const bool is_shared = item < a.shared;
-    const int pair = item - a.shared, token = is_shared ? 0 : pair / top_k, columns = is_shared ? a.tokens : 1;
+    const int pair = item - a.shared, token = is_shared ? 0 : divide(pair, top_k), columns = is_shared ? a.tokens : 1;
     float acc[1][4];
-    stream.multiply(acc, [&](int, int block) {
-      if (g >= columns) return make_uint4(0, 0, 0, 0);
-      return *reinterpret_cast<const uint4*>(x + (token + g) * a.stride + first_column + block * kStreamColumns);
+    stream.multiply(acc, [from = x + (token + min(g, columns - 1)) * a.stride](int, int, int column) {
+      return *reinterpret_cast<const uint4*>(from + column);
     });
     partial.write(acc);
     __syncthreads();
-    if (threadIdx.x < 8 * columns) {
-      const int i = threadIdx.x % 8, n = threadIdx.x / 8;
+    const int c = threadIdx.x % 8, n = threadIdx.x / 8;
+    if (n < columns) {
       const int slot = is_shared ? top_k + item : pair - token * top_k;
       const float weight = is_shared ? 1.f : chosen_weight[pair];
-      const float product = silu(partial.sum(i, n)) * partial.sum(i + 8, n) * weight;
-      a.hidden[(int64_t{token + n} * slots + slot) * a.inner + channel + i] = __float2bfloat16_rn(product);
+      const float product = silu(partial.sum(c, n)) * partial.sum(c + 8, n) * weight;
+      a.hidden[(int64_t{token + n} * slots + slot) * a.inner + channel + c] = __float2bfloat16_rn(product);
     }
     partial.flip();
   }
 }
 
-__global__ void __launch_bounds__(kStreamThreads, 3) few_down_kernel(const __grid_constant__ FewArgs a) {
+// Gate and up for one token: a warp a channel, 512 bytes of its gate row and of its up row a step, through a ring of
+// the warp's own. No warp waits for another (see kernels/linear/gemv_row.cu).
+template <int PerLane>
+__global__ void __launch_bounds__(kStreamThreads, PerLane > 8 ? 1 : 3) one_gate_up_kernel(
+    const __grid_constant__ FewArgs a) {
+  constexpr int kStep = kStepColumns, kDepth = kStreamRingBytes / kStreamWarps / (2 * kStep * 2);
+  extern __shared__ __align__(128) unsigned char shared_memory[];
+  __shared__ int chosen[kMoeTopK];
+  __shared__ float chosen_weight[kMoeTopK];
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = gridDim.x * kStreamWarps;
+  const int top_k = a.rule.top_k, steps = (a.width + kStep - 1) / kStep;
+  bf16* const x = reinterpret_cast<bf16*>(shared_memory) + kStreamRingBytes / 2;
+  bf16* const begin = reinterpret_cast<bf16*>(shared_memory) + warp * kDepth * 2 * kStep + lane * 8;
+  bf16* slot = begin;
+
+  // Channels of all experts in one line, the shared experts' first.
+  const int first = warp * gridDim.x + blockIdx.x, all = (a.shared + top_k) * a.inner;
+  const int64_t up = int64_t{a.inner} * a.width;
+  int asked = first, end = a.shared * a.inner, column = lane * 8;
+  bool held = true;  // down reads the logits as soon as it runs: not before all blocks have waited for them
+  const bf16* from = nullptr;
+  const auto find = [&] {
+    const int item = divide(asked, a.inner), channel = asked - item * a.inner;
+    const int expert = item < a.shared ? a.rule.experts + item : chosen[item - a.shared];
+    from = a.gate_up + (int64_t{expert} * 2 * a.inner + channel) * a.width + lane * 8;
+  };
+  const auto push = [&] {
+    if (asked < end) {
+      cp_async16(slot, from, column < a.width);
+      cp_async16(slot + kStep, from + up, column < a.width);
+      from += kStep, column += kStep;
+      if (column >= steps * kStep) {
+        column = lane * 8, asked += warps;
+        if (asked < end) find();
+        else if (!held) let_next_start();
+      }
+    }
+    cp_async_commit();
+    slot += 2 * kStep;
+    if (slot == begin + kDepth * 2 * kStep) slot = begin;
+  };
+  int pushed = 0;
+  if (asked < end) find();
+#pragma unroll 1
+  for (; pushed < kDepth && asked < end; ++pushed) push();
+  const LaneBias<PerLane> bias(a.rule);
+
+  wait_for_previous();
+  int id = 0;
+  if (warp == 0) {
+    id = choose_expert<PerLane>(a.rule, bias, a.logits, a.given ? a.ids : nullptr);
+    if (lane < top_k) chosen[lane] = id;
+  } else {
+    stage_rows(x, 0, 1, a.width, steps * kStep, true, [&](int) { return a.x; }, 32);
+  }
+  __syncthreads();
+  held = false;
+  if (asked >= end && asked < all) {
+    end = all;
+    find();
+  }
+  end = all;
+  if (asked >= end) let_next_start();
+#pragma unroll 1
+  for (; pushed < kDepth; ++pushed) push();
+  if (warp == 0) {
+    const float weight = expert_weight(a.rule, a.logits, id);
+    if (lane < top_k) {
+      chosen_weight[lane] = weight;
+      if (blockIdx.x == 0) a.ids[lane] = id, a.weights[lane] = weight;
+    }
+  }
+  __syncthreads();
+
+  for (int mine = first; mine < all; mine += warps) {
+    float gate = 0, gate_high = 0, up_sum = 0, up_high = 0;
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+      cp_async_wait<kDepth - 1>();
+      const uint4 g = *reinterpret_cast<const uint4*>(slot), u = *reinterpret_cast<const uint4*>(slot + kStep);
+      push();
+      const uint4 v = *reinterpret_cast<const uint4*>(x + step * kStep + lane * 8);
+      gate = dot2(g.x, v.x, gate), up_sum = dot2(u.x, v.x, up_sum);
+      gate_high = dot2(g.y, v.y, gate_high), up_high = dot2(u.y, v.y, up_high);
+      gate = dot2(g.z, v.z, gate), up_sum = dot2(u.z, v.z, up_sum);
+      gate_high = dot2(g.w, v.w, gate_high), up_high = dot2(u.w, v.w, up_high);
+    }
+    const float gate_total = warp_sum(gate + gate_high), up_total = warp_sum(up_sum + up_high);
+    if (lane == 0) {
+      const int item = divide(mine, a.inner), channel = mine - item * a.inner;
+      const int slot_of = item < a.shared ? top_k + item : item - a.shared;
+      const float weight = item < a.shared ? 1.f : chosen_weight[item - a.shared];
+      a.hidden[int64_t{slot_of} * a.inner + channel] = __float2bfloat16_rn(silu(gate_total) * up_total * weight);
+    }
+  }
+}
+
+template <int PerLane>
+__global__ void __launch_bounds__(kStreamThreads, PerLane > 8 ? 1 : 3) few_down_kernel(
+    const __grid_constant__ FewArgs a) {
   extern __shared__ __align__(128) unsigned char shared_memory[];
   __shared__ int chosen[kMoeFewTokens * kMoeTopK];
   bf16* const ring = reinterpret_cast<bf16*>(shared_memory);
   bf16* const hidden = ring + kStreamRingBytes / 2;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4;
   const int top_k = a.rule.top_k, slots = top_k + a.shared;
   const int padded = kStreamWarps * a.blocks * kStreamColumns;  // columns of a slot in shared memory
   const int token_tiles = a.width / kStreamRows, tiles = a.tokens * token_tiles;
-  const int first_column = warp * a.blocks * kStreamColumns + 8 * t;
+  const ColumnShare share(warp, kStreamWarps, a.blocks, a.inner);
   float* const sums = reinterpret_cast<float*>(hidden + a.tokens * slots * padded);
 
-  // A warp's k-blocks: its part of the first shared expert, of the next, ..., then of the routed ones. `part` counts
-  // k-blocks within an expert, `order` experts.
-  const auto weights = [&, p = a.down, part = 0, order = 0, token = 0, row = 0](int tile, int block) mutable {
-    if (block == 0) {
-      token = tile / token_tiles, row = (tile - token * token_tiles) * kStreamRows + g;
-      part = 0, order = 0;
-    }
-    if (part == 0) {
-      const int expert = order < a.shared ? a.rule.experts + order : chosen[token * top_k + order - a.shared];
-      p = a.down + (int64_t{expert} * a.width + row) * a.inner + first_column;
-    }
-    const bf16* const low = p + part * kStreamColumns;
-    const bool inside = first_column + part * kStreamColumns < a.inner;
-    if (++part == a.blocks) part = 0, ++order;
-    return WeightPair{low, low + 8 * a.inner, inside, inside};  // D is a multiple of 16: every row exists
+  // gate_up let this kernel start after all of it had waited for the router: the logits are complete, and in the L2. So
+  // the experts are chosen again here, and their weights asked for while gate_up still runs.
+  if (warp < a.tokens) {
+    const int id = choose_expert<PerLane>(a.rule, LaneBias<PerLane>(a.rule), a.logits + warp * a.logits_stride,
+                                          a.given ? a.ids + warp * a.ids_stride : nullptr);
+    if (lane < top_k) chosen[warp * top_k + lane] = id;
+  }
+  __syncthreads();
+
+  // A tile is summed over the shared experts, then over the routed ones.
+  const auto rows_of = [&](int tile, int order) {
+    const int token = divide(tile, token_tiles), row = (tile - token * token_tiles) * kStreamRows + g;
+    const int expert = order < a.shared ? a.rule.experts + order : chosen[token * top_k + order - a.shared];
+    return WeightRows{a.down + (int64_t{expert} * a.width + row) * a.inner + share.first, true, true};
   };
-  WeightStream stream(ring, weights, slots * a.blocks);
+  WeightStream stream(ring, rows_of, share, 8 * a.inner, slots);
   stream.set_tiles(blockIdx.x, tiles, gridDim.x);
-  for (int i = 0; i < min(a.shared * a.blocks, kStreamDepth); ++i) stream.push();
+  stream.fill();
 
   wait_for_previous();
-  for (int i = threadIdx.x; i < a.tokens * top_k; i += kStreamThreads)
-    chosen[i] = a.ids[i / top_k * a.ids_stride + i % top_k];
-  __syncthreads();
-  stream.fill();
   // In the same order of experts: the shared ones first.
   stage_rows(hidden, padded, a.tokens * slots, a.inner, padded, true, [&](int i) {
-    const int n = i / slots, order = i - n * slots, slot = order < a.shared ? top_k + order : order - a.shared;
+    const int n = divide(i, slots), order = i - n * slots, slot = order < a.shared ? top_k + order : order - a.shared;
     return a.hidden + (int64_t{n} * slots + slot) * a.inner;
   });
   __syncthreads();
 
   PartialSums partial(sums, 1);
   for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const int token = tile / token_tiles, first_row = (tile - token * token_tiles) * kStreamRows;
+    const int token = divide(tile, token_tiles), first_row = (tile - token * token_tiles) * kStreamRows;
     float acc[1][4];
-    stream.multiply(acc, [&, p = hidden + token * slots * padded + first_column, part = 0](int, int) mutable {
-      const bf16* const from = p + part * kStreamColumns;
-      if (++part == a.blocks) part = 0, p += padded;
-      return g > 0 ? make_uint4(0, 0, 0, 0) : *reinterpret_cast<const uint4*>(from);
+    stream.multiply(acc, [&, from = hidden + token * slots * padded](int, int order, int column) {
+      return *reinterpret_cast<const uint4*>(from + order * padded + column);
     });
     partial.write(acc);
     __syncthreads();
@@ -202,6 +295,13 @@ int64_t down_bytes(const Moe<Gpu>& args) {
   const int64_t slots = args.top_k + args.gate_up.size[0] - args.router.size[0];
   const int64_t columns = kStreamWarps * kStreamColumns * warp_blocks(args.down.size[2]);
   return kStreamRingBytes + args.x.size[0] * slots * columns * 2 + partial_bytes(1);
+}
+
+// `count`: blocks that have something to do.
+void launch_few(void (*kernel)(FewArgs), int64_t count, int bytes, const FewArgs& a, std::string_view name,
+                cudaStream_t stream) {
+  allow_shared(kernel, bytes, name);
+  launch(kernel, dim3(stream_blocks(count, bytes)), dim3(kStreamThreads), bytes, stream, name, a);
 }
 
 }  // namespace
@@ -233,24 +333,24 @@ void moe_few(const Moe<Gpu>& args, View<const float, 2> logits, View<Bf16, 2> hi
   a.width = static_cast<int>(args.x.size[1]);
   a.inner = static_cast<int>(args.down.size[2]);
   a.shared = static_cast<int>(args.gate_up.size[0] - args.router.size[0]);
+  const bool few_experts = a.rule.experts <= 256;
+  const int64_t channels = int64_t{a.shared + a.tokens * a.rule.top_k} * a.inner;
 
-  constexpr int64_t kPrefetchBytes = 16 << 20;  // 4 us of memory traffic, a third of the L2
-  a.prefetched = static_cast<int>(
-      std::min<int64_t>(a.rule.top_k, kPrefetchBytes / (int64_t{a.tokens} * a.width * a.inner * 2)));
-
-  a.blocks = warp_blocks(a.width);
-  a.stride = token_stride(kStreamWarps * kStreamColumns * a.blocks);
-  const int gate_bytes = gate_up_bytes(args), bytes = static_cast<int>(down_bytes(args));
-  const int gate_tiles = (a.shared + a.tokens * a.rule.top_k) * (a.inner / 8);
-  const auto gate_up = a.rule.experts <= 256 ? few_gate_up_kernel<8> : few_gate_up_kernel<kMoeExperts / 32>;
-  allow_shared(gate_up, gate_bytes, "moe_few_gate_up");
-  launch(gate_up, dim3(stream_blocks(gate_tiles, gate_bytes)), dim3(kStreamThreads), gate_bytes, stream,
-         "moe_few_gate_up", a);
+  if (a.tokens == 1) {
+    const int bytes = kStreamRingBytes + (a.width + kStepColumns - 1) / kStepColumns * kStepColumns * 2;
+    launch_few(few_experts ? one_gate_up_kernel<8> : one_gate_up_kernel<kMoeExperts / 32>,
+               (channels + kStreamWarps - 1) / kStreamWarps, bytes, a, "moe_one_gate_up", stream);
+  } else {
+    a.blocks = warp_blocks(a.width);
+    a.stride = token_stride(kStreamWarps * kStreamColumns * a.blocks);
+    launch_few(few_experts ? few_gate_up_kernel<8> : few_gate_up_kernel<kMoeExperts / 32>, channels / 8,
+               gate_up_bytes(args), a, "moe_few_gate_up", stream);
+  }
 
   a.blocks = warp_blocks(a.inner);
-  const int64_t tiles = int64_t{a.tokens} * (a.width / kStreamRows);
-  allow_shared(few_down_kernel, bytes, "moe_few_down");
-  launch(few_down_kernel, dim3(stream_blocks(tiles, bytes)), dim3(kStreamThreads), bytes, stream, "moe_few_down", a);
+  launch_few(few_experts ? few_down_kernel<8> : few_down_kernel<kMoeExperts / 32>,
+             int64_t{a.tokens} * (a.width / kStreamRows), static_cast<int>(down_bytes(args)), a, "moe_few_down",
+             stream);
 }
 
 }  // namespace kdabench

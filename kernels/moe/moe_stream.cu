@@ -46,8 +46,8 @@ __global__ void __launch_bounds__(kStreamThreads, NT == 1 ? 3 : 2) stream_kernel
   bf16* const x = ring + kStreamRingBytes / 2;
   float* const sums = reinterpret_cast<float*>(x + kTokens * a.stride);
 
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const int first_column = warp * a.blocks * kStreamColumns + 8 * t;
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4;
+  const ColumnShare share(warp, kStreamWarps, a.blocks, a.columns);
   const int inner = a.rows / 2;  // gate_up only
   const int item_tiles = GateUp ? inner / 8 : a.rows / kStreamRows;
 
@@ -56,16 +56,11 @@ __global__ void __launch_bounds__(kStreamThreads, NT == 1 ? 3 : 2) stream_kernel
   const int first = static_cast<int>(tiles * blockIdx.x / gridDim.x);
   const int end = static_cast<int>(tiles * (blockIdx.x + 1) / gridDim.x);
 
-  const auto weights = [&, p = a.weights](int tile, int block) mutable {
-    if (block == 0) {
-      const int item = tile / item_tiles, row = (tile - item * item_tiles) * (GateUp ? 8 : kStreamRows) + g;
-      p = a.weights + (int64_t{a.items[item].expert} * a.rows + row) * a.columns + first_column;
-    }
-    const bf16* const low = p + block * kStreamColumns;
-    const bool inside = first_column + block * kStreamColumns < a.columns;
-    return WeightPair{low, low + int64_t{GateUp ? inner : 8} * a.columns, inside, inside};
+  const auto rows_of = [&](int tile, int) {
+    const int item = tile / item_tiles, row = (tile - item * item_tiles) * (GateUp ? 8 : kStreamRows) + g;
+    return WeightRows{a.weights + (int64_t{a.items[item].expert} * a.rows + row) * a.columns + share.first, true, true};
   };
-  WeightStream stream(ring, weights, a.blocks);
+  WeightStream stream(ring, rows_of, share, int64_t{GateUp ? inner : 8} * a.columns);
   stream.set_tiles(first, end, 1);
   stream.fill();
 
@@ -90,10 +85,8 @@ __global__ void __launch_bounds__(kStreamThreads, NT == 1 ? 3 : 2) stream_kernel
       __syncthreads();
     }
     float acc[NT][4];
-    stream.multiply(acc, [&](int n, int block) {
-      const int token = 8 * n + g;
-      if (token >= item.count) return make_uint4(0, 0, 0, 0);
-      return *reinterpret_cast<const uint4*>(x + token * a.stride + first_column + block * kStreamColumns);
+    stream.multiply(acc, [&](int n, int, int column) {
+      return *reinterpret_cast<const uint4*>(x + min(8 * n + g, item.count - 1) * a.stride + column);
     });
     partial.write(acc);
     __syncthreads();

@@ -30,15 +30,15 @@ struct RouteArgs {
 
 template <int PerLane>
 __global__ void __launch_bounds__(32 * kRouteWarps) route_kernel(const __grid_constant__ RouteArgs a) {
+  const LaneBias<PerLane> bias(a.rule);
   let_next_start();
   wait_for_previous();
   const int64_t n = int64_t{blockIdx.x} * kRouteWarps + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   if (n >= a.tokens) return;
-  int id;
-  float weight;
-  choose_experts<PerLane>(a.rule, a.logits + n * a.logits_stride, a.given ? a.ids + n * a.ids_stride : nullptr, id,
-                          weight);
+  const float* const logits = a.logits + n * a.logits_stride;
+  const int id = choose_expert<PerLane>(a.rule, bias, logits, a.given ? a.ids + n * a.ids_stride : nullptr);
+  const float weight = expert_weight(a.rule, logits, id);
   if (lane < a.rule.top_k) {
     a.ids[n * a.ids_stride + lane] = id;
     a.weights[n * a.weights_stride + lane] = weight;

@@ -49,6 +49,25 @@ TEST(LinearCuda, TakesStridedAndUnalignedRows) {
   for (const int64_t tokens : {1, 6}) expect_linear({.tokens = tokens, .in = 61, .out = 19, .padding = 2});
 }
 
+// Alike and small: one launch; otherwise two.
+TEST(LinearCuda, TakesPairs) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int64_t tokens : {1, 4, 6})
+    for (const auto& [in, out] : {std::pair<int64_t, int64_t>{128, 500}, {128, 496}, {2304, 256}}) {
+      const uint64_t seed = fresh_seed();
+      auto first = linear_problem({.tokens = tokens, .in = in, .out = out}, seed);
+      auto second = linear_problem({.tokens = tokens, .in = 128, .out = 500}, seed + 1);
+      Mirror first_mirror(first.as<Gpu>()), second_mirror(second.as<Gpu>());
+      linear_cpu(first.args()), linear_cpu(second.args());
+      run_cuda([&](Arena& scratch, cudaStream_t stream) {
+        linear_pair_cuda({first_mirror.args(), second_mirror.args()}, scratch, stream);
+      });
+      const Axes first_axes{"nm", {tokens, out}, "n"}, second_axes{"nm", {tokens, 500}, "n"};
+      EXPECT_TRUE(close("first", first_mirror.download().y, first.y, first_axes, bounds::kBf16Once, seed));
+      EXPECT_TRUE(close("second", second_mirror.download().y, second.y, second_axes, bounds::kBf16Once, seed));
+    }
+}
+
 TEST(LinearCuda, TakesNoTokens) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   Mirror mirror(linear_problem<Gpu>({.tokens = 1}, 1));
