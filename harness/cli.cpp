@@ -99,6 +99,7 @@ int run_command_line(int argc, char** argv, const Parts& parts) {
     Action action;
     add_run_command(app, parts, action);
     add_model_commands(app, parts, action);
+    add_tokenize_command(app, parts, action);
     add_report_commands(app, parts, action);
     add_mmlu_command(app, parts, action);
     add_info_command(app, parts, action);

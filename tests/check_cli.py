@@ -3,7 +3,7 @@
 
 usage: check_cli.py SOURCE_DIR KDABENCH_BINARY
 """
-import json, os, pathlib, struct, subprocess, sys, tempfile, time
+import base64, json, os, pathlib, struct, subprocess, sys, tempfile, time
 
 source, binary = pathlib.Path(sys.argv[1]), sys.argv[2]
 folder = pathlib.Path(tempfile.mkdtemp(prefix="check_cli_"))
@@ -292,8 +292,28 @@ def check_checkpoint():
         refused("logits", "--checkpoint", checkpoint, "--ids", "1", "--out", folder / "no" / "x.safetensors")
 
 
+def check_tokenize():
+    """Ids on one line, pieces as JSON; bytes that are no UTF-8 pass; no tokenizer is one sentence."""
+    def tokenize(text, *words):
+        done = subprocess.run([binary, "tokenize", "--tokenizer", *map(str, words)], input=text, capture_output=True)
+        return done.returncode, done.stdout.decode()
+
+    check(tokenize(b"a\xff\n", "bytes") == (0, "97 255 10\n"), "tokenize: bytes")
+    check(tokenize(b"", "bytes") == (0, "\n"), "tokenize: nothing")
+    ranks = folder / "tiny.tiktoken"
+    ranks.write_text("".join(f"{base64.b64encode(bytes([i])).decode()} {i}\n" for i in range(256)))
+    code, out = tokenize(b"it's \xff\n", ranks, "--pieces")
+    check((code, [json.loads(line) for line in out.splitlines()]) == (0, ["it", "'s", " \ufffd\n"]),
+          f"tokenize --pieces: {out!r}")
+    ranks.write_text(ranks.read_text()[:-7])
+    refused("tokenize", "--tokenizer", ranks, says="tiny.tiktoken")
+    refused("tokenize", "--tokenizer", folder / "none", says="wanted")
+    refused("tokenize", "--tokenizer", source / "harness", says="wanted tiktoken.model")
+    refused("tokenize", says="--tokenizer")
+
+
 for part in (check_help, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols,
-             check_checkpoint):
+             check_checkpoint, check_tokenize):
     start = time.monotonic()
     part()
     print(f"{part.__name__}: {time.monotonic() - start:.1f} s")
