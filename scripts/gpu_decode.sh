@@ -22,17 +22,18 @@ main() {
   status=0
   # A path within the checkout, because the report keeps its own command line.
   mkdir -p out/gpu
+  rm -f out/gpu/h200-decode.json "$out/h200-decode.json"  # a report of an earlier run is not this one's
   phase "measure" build/cuda/kdabench run --plan suites/plans/gpu_decode.json --out out/gpu/h200-decode.json --force "$@" ||
     status=$?
-  [[ $out -ef out/gpu ]] || cp -f out/gpu/h200-decode.json "$out" 2>/dev/null || true
+  if [[ -s out/gpu/h200-decode.json && ! $out -ef out/gpu ]]; then cp out/gpu/h200-decode.json "$out"; fi
 
   # Whatever the verdict, what was measured is drawn.
   if [[ -s $out/h200-decode.json ]]; then
-    build/cuda/kdabench table "$out/h200-decode.json" --markdown >"$out/table.md" || true
+    build/cuda/kdabench table "$out/h200-decode.json" --markdown >"$out/table.md" || status=$?
     mkdir -p reports/results
     cp "$out/h200-decode.json" reports/results/
     if python=$(plot_python); then
-      phase "figures" "$python" -m reports.plots reports/results/h200-decode.json --out reports/results || true
+      phase "figures" "$python" -m reports.plots reports/results/h200-decode.json --out reports/results || status=$?
     else
       say "no matplotlib: draw them elsewhere with python3 -m reports.plots h200-decode.json --out reports/results"
     fi

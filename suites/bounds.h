@@ -9,8 +9,8 @@ namespace kdabench::bounds {
 //   three seeds, contexts 1, 100 and 1000): 8.2e-7. One forgotten cached token gives 1.7e-4 at the least.
 inline constexpr double kPrefillVsDecodeFp32 = 1e-5;
 // bf16, the same routing on both paths: noise of a block's roundings (3e-3 of its output) adds in quadrature over blocks
-//   and is carried to the logits: 0.016 to 0.022 in each of 36 cells of the 48B model on an H200 (batch 1 to 43, 4K to
-//   1M), 0.031 for the tiny preset, whose 256 channels average less. A wrong position, mask or state gives 0.3 and more.
+//   and is carried to the logits: 0.016 to 0.021 in the 42 cells of reports/results/h200-decode.json (48B model, batch 1
+//   to 43, 4K to 1M). More than twice that for other configs and the worst of many rows.
 inline constexpr double kPrefillVsDecodeBf16 = 0.05;
 
 // The parts of a step add up to it within this share; beyond it, validity.reasons says so.
