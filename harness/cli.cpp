@@ -102,6 +102,7 @@ int run_command_line(int argc, char** argv, const Parts& parts) {
     add_tokenize_command(app, parts, action);
     add_report_commands(app, parts, action);
     add_mmlu_command(app, parts, action);
+    add_ruler_command(app, parts, action);
     add_info_command(app, parts, action);
     for (CLI::App* command : app.get_subcommands({})) command->allow_extras();
 

@@ -33,6 +33,7 @@ void add_run_command(CLI::App& app, const Parts& parts, Action& action);
 void add_model_commands(CLI::App& app, const Parts& parts, Action& action);    // models, logits, generate
 void add_report_commands(CLI::App& app, const Parts& parts, Action& action);   // validate, compare, table, ...
 void add_mmlu_command(CLI::App& app, const Parts& parts, Action& action);      // mmlu-prompts
+void add_ruler_command(CLI::App& app, const Parts& parts, Action& action);     // ruler-generate
 void add_tokenize_command(CLI::App& app, const Parts& parts, Action& action);
 void add_info_command(CLI::App& app, const Parts& parts, Action& action);
 

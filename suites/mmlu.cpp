@@ -10,6 +10,7 @@
 #include "harness/engine/registry.h"
 #include "kernels/base/error.h"
 #include "suites/csv.h"
+#include "suites/text.h"
 
 namespace kdabench::suites {
 namespace {
@@ -73,23 +74,6 @@ constexpr MmluSubject kSubjects[] = {
     {"virology", "other", 166},
     {"world_religions", "humanities", 171},
 };
-
-// What Python's str.strip() removes, which is what lm-eval calls: MMLU has U+0085 there, not only ASCII.
-bool is_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
-}
-
-std::string_view stripped(std::string_view text) {
-  size_t begin = text.size(), end = 0;
-  for (size_t at = 0; at < text.size();) {
-    const CodePoint point = code_point(text, at);
-    const size_t next = at + std::max<size_t>(point.bytes, 1);
-    if (!is_space(point.value)) begin = std::min(begin, at), end = next;
-    at = next;
-  }
-  return begin < end ? text.substr(begin, end - begin) : std::string_view();
-}
 
 std::vector<MmluQuestion> read_split(const std::filesystem::path& folder, const MmluSubject& subject,
                                      const std::string& split, int64_t wanted) {
@@ -155,6 +139,7 @@ std::vector<MmluTask> read_mmlu(const std::string& folder, const std::string& su
 }
 
 std::string mmlu_question(MmluStyle style, const MmluQuestion& question) {
+  // MMLU has white space beyond ASCII there (U+0085), which lm-eval's str.strip() removes.
   std::string prompt(style == MmluStyle::kLmEval ? stripped(question.text) : std::string_view(question.text));
   for (size_t i = 0; i < question.choices.size(); ++i)
     prompt += std::string("\n") + static_cast<char>('A' + i) + ". " + question.choices[i];

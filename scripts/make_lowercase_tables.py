@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Writes suites/lowercase_tables.inc: what str.lower() does to each code point, as this python does it.
+
+usage: make_lowercase_tables.py > suites/lowercase_tables.inc    (python 3.11: Unicode 14.0)
+
+U+0130 (two letters) and U+03A3 (two forms) are left to suites/text.cpp; the second table is for the latter's rule.
+"""
+import sys, unicodedata
+
+VERSION = "14.0.0"
+CASED, IGNORED = 1, 2                 # Cased; Case_Ignorable, which goes before Cased
+POINTS = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
+
+
+def mapping_ranges():
+    """(first, count, stride, delta): `count` code points from `first` on, `stride` apart, become themselves + delta."""
+    deltas = {p: ord(chr(p).lower()) - p for p in POINTS if len(chr(p).lower()) == 1 and p != 0x3A3}
+    left = {p: d for p, d in deltas.items() if d}
+    while left:
+        first = min(left)
+        delta = left[first]
+
+        def count(stride):
+            n = 1
+            while left.get(first + stride * n) == delta:
+                n += 1
+            return n
+
+        stride = max((1, 2), key=count)
+        n = count(stride)
+        yield first, n, stride, delta
+        for i in range(n):
+            del left[first + stride * i]
+
+
+def case_class(point):
+    """As lower() shows it: a sigma is final after a cased letter, and what is ignored is looked through."""
+    def final(before):
+        return (before + chr(point) + "\u03a3").lower().endswith("\u03c2")
+    return CASED if final(" ") else IGNORED if final("a") else 0
+
+
+def runs():
+    found = []
+    for point in range(0x110000):
+        kind = 0 if 0xD800 <= point < 0xE000 else case_class(point)
+        if found and found[-1][1] == kind:
+            found[-1][0] += 1
+        else:
+            found.append([1, kind])
+    return found
+
+
+def table(name, rows, width=118):
+    print(f"constexpr int32_t {name}[][{len(rows[0])}] = {{")
+    line = "   "
+    for row in rows:
+        word = " {" + ",".join(map(str, row)) + "},"
+        if len(line + word) > width:
+            print(line)
+            line = "   "
+        line += word
+    print(line + "\n};")
+
+
+def main():
+    if unicodedata.unidata_version != VERSION:
+        sys.exit(f"wanted Unicode {VERSION}; this python has {unicodedata.unidata_version}")
+    print(f"// Made by scripts/make_lowercase_tables.py from Unicode {VERSION}; not edited by hand.")
+    print("// First code point, count, stride, what is added.")
+    table("kLowercase", list(mapping_ranges()))
+    print("// Length and class of each run from U+0000 to U+10FFFF: 1 cased, 2 ignored for case.")
+    table("kCaseRuns", runs())
+
+
+main()
