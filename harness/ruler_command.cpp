@@ -89,7 +89,7 @@ int ruler_generate(const RulerFlags& flags) {
     }
   }
   if (tasks.size() == 1 && !refused.empty()) fail(refused.front());
-  require(refused.empty(), refused.size(), " of ", tasks.size(), " tasks were not written: ",
+  require(refused.empty(), refused.size(), " of ", tasks.size(), " tasks did not work: ",
           fmt::format("{}", fmt::join(refused, " ")));
   return 0;
 }

@@ -136,6 +136,15 @@ std::string with_single_spaces(std::string_view text) {
   return result;
 }
 
+std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
+  std::string text;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (i > 0) text += separator;
+    text += parts[i];
+  }
+  return text;
+}
+
 std::string replaced(std::string_view text, std::string_view from, std::string_view to) {
   assert(!from.empty());
   std::string result;

@@ -22,6 +22,9 @@ std::vector<std::string_view> words_of(std::string_view text);
 // re.sub(r"\s+", " ", text).
 std::string with_single_spaces(std::string_view text);
 
+// separator.join(parts).
+std::string joined(const std::vector<std::string>& parts, std::string_view separator);
+
 // str.replace(from, to); `from` is not empty.
 std::string replaced(std::string_view text, std::string_view from, std::string_view to);
 

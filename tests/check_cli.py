@@ -312,8 +312,33 @@ def check_tokenize():
     refused("tokenize", says="--tokenizer")
 
 
+def check_ruler():
+    """A file a task, the same every time; what cannot be asked is one sentence, and nothing hangs."""
+    words = folder / "texts" / "words"
+    words.mkdir(parents=True)
+    for name in ("noun", "adjective", "verb"):
+        (words / f"{name}list.txt").write_text("".join(f"{name}{i}\n" for i in range(20)))
+    line = ["ruler-generate", "--tokenizer", "bytes", "--data", folder / "texts", "--samples", "2"]
+    outputs = []
+    for out in (folder / "ruler_a", folder / "ruler_b"):
+        code, _, err = run(*line, "--task", "fwe,niah_single_1", "--length", "4K", "--out", out)
+        check(code == 0 and "[2/2] niah_single_1: 2 samples" in err, f"ruler-generate: {code} {err}")
+        outputs.append([(out / f"{task}.jsonl").read_text() for task in ("fwe", "niah_single_1")])
+    check(outputs[0] == outputs[1], "ruler-generate: two runs differ")
+    samples = [json.loads(sample) for sample in outputs[0][1].splitlines()]
+    check(len(samples) == 2 and all(s["outputs"][0] in s["input"] and s["length"] <= 4096 for s in samples),
+          f"ruler-generate: {samples}")
+    out = ["--out", folder / "ruler_c", "--progress", "none"]
+    refused(*line, *out, "--task", "niah", says="the tasks are niah_single_1")
+    refused(*line, *out, "--task", "fwe", "--length", "300", says="fwe does not fit in 300 tokens")
+    refused(*line, *out, "--task", "qa_1", says="qa_1 needs squad.json")
+    refused(*line, *out, "--task", "cwe", says="cwe needs 4096 different words")
+    refused(*line, "--out", folder / "ruler_a", "--task", "fwe", says="--force")
+    refused(*line, "--task", "fwe", says="--out")
+
+
 for part in (check_help, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols,
-             check_checkpoint, check_tokenize):
+             check_checkpoint, check_tokenize, check_ruler):
     start = time.monotonic()
     part()
     print(f"{part.__name__}: {time.monotonic() - start:.1f} s")

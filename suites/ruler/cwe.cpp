@@ -31,7 +31,10 @@ struct WordList {
 
 std::string numbered(const std::vector<std::string>& words) {
   std::string text;
-  for (size_t i = 0; i < words.size(); ++i) text += (i > 0 ? " " : "") + std::to_string(i + 1) + ". " + words[i];
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) text += ' ';
+    text.append(std::to_string(i + 1)).append(". ").append(words[i]);
+  }
   return text;
 }
 

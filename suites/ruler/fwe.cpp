@@ -86,7 +86,10 @@ class FrequentWords {
     }
     PythonRandom(job_.request.seed).shuffle(drawn);
     std::string context;
-    for (const std::string* word : drawn) context += (context.empty() ? "" : " ") + *word;
+    for (const std::string* word : drawn) {
+      if (!context.empty()) context += ' ';
+      context += *word;
+    }
     return {formatted(kTemplate, {{"context", context}}), kAnswerPrefix,
             {words.begin() + 1, words.begin() + 1 + kAnswers}};
   }

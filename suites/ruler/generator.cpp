@@ -77,12 +77,12 @@ const std::vector<RulerTask>& ruler_tasks() {
 }
 
 const RulerTask& ruler_task(const std::string& name) {
-  std::string names;
+  std::vector<std::string> names;
   for (const RulerTask& task : ruler_tasks()) {
     if (task.name == name) return task;
-    names += (names.empty() ? "" : ", ") + task.name;
+    names.push_back(task.name);
   }
-  fail("unknown RULER task '", name, "'; the tasks are ", names, ".");
+  fail("unknown RULER task '", name, "'; the tasks are ", joined(names, ", "), ".");
 }
 
 std::vector<RulerSample> generate_ruler(const RulerRequest& request, const RulerData& data, const Tokenizer& tokenizer,

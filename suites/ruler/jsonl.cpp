@@ -17,7 +17,7 @@ using nlohmann::json;
 std::string json_string(std::string_view text) {
   std::string result = "\"";
   const auto escape = [&](char32_t unit) {
-    char buffer[7];
+    char buffer[16];
     std::snprintf(buffer, sizeof buffer, "\\u%04x", static_cast<unsigned>(unit));
     result += buffer;
   };
@@ -62,10 +62,10 @@ RulerSample sample_of(const json& line, int64_t number) {
 }  // namespace
 
 std::string ruler_jsonl_line(const RulerSample& sample) {
-  std::string outputs;
-  for (const std::string& output : sample.outputs) outputs += (outputs.empty() ? "" : ", ") + json_string(output);
+  std::vector<std::string> outputs;
+  for (const std::string& output : sample.outputs) outputs.push_back(json_string(output));
   std::string line = "{\"index\": " + std::to_string(sample.index) + ", \"input\": " + json_string(sample.input) +
-                     ", \"outputs\": [" + outputs + "], \"length\": " + std::to_string(sample.length) +
+                     ", \"outputs\": [" + joined(outputs, ", ") + "], \"length\": " + std::to_string(sample.length) +
                      ", \"length_w_model_temp\": " + std::to_string(sample.length_w_model_temp) +
                      ", \"answer_prefix\": " + json_string(sample.answer_prefix);
   if (sample.token_position_answer)

@@ -206,7 +206,7 @@ class Niah {
         if (j > begin) text += ' ';
         text += sentences[j];
       }
-      if (i < needles.size()) text += " " + needles[i] + " ";
+      if (i < needles.size()) text.append(" ").append(needles[i]).append(" ");
       begin = places[i];
     }
     return text;
@@ -227,9 +227,7 @@ class Niah {
     std::sort(places.rbegin(), places.rend());
     for (size_t i = 0; i < places.size(); ++i)
       lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(places[i]), needles[i]);
-    std::string text;
-    for (const std::string& line : lines) text += (text.empty() ? "" : "\n") + line;
-    return text;
+    return joined(lines, "\n");
   }
 
   const Job& job_;

@@ -82,11 +82,11 @@ class QuestionAnswering {
       }
     }
     PythonRandom(job_.request.seed).shuffle(chosen);
-    std::string context;
+    std::vector<std::string> documents;
     for (size_t i = 0; i < chosen.size(); ++i)
-      context += (i > 0 ? "\n\n" : "") + ("Document " + std::to_string(i + 1)) + ":\n" + qa_.documents[chosen[i]];
-    return Prompt{formatted(kTemplate, {{"context", context}, {"query", question.text}}), kAnswerPrefix,
-                  question.answers};
+      documents.push_back(text("Document ", i + 1, ":\n", qa_.documents[chosen[i]]));
+    return Prompt{formatted(kTemplate, {{"context", joined(documents, "\n\n")}, {"query", question.text}}),
+                  kAnswerPrefix, question.answers};
   }
 
   const Job& job_;

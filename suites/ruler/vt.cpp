@@ -76,9 +76,7 @@ class VariableTracking {
       const std::string assigned = i == 0 ? first : "VAR " + names[i - 1] + " ";
       lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(places[i] + i), "VAR " + names[i] + " = " + assigned);
     }
-    std::string context;
-    for (const std::string& line : lines) context += (context.empty() ? "" : "\n") + line;
-    return Prompt{formatted(kTemplate, {{"context", context}, {"query", first}}),
+    return Prompt{formatted(kTemplate, {{"context", joined(lines, "\n")}, {"query", first}}),
                   formatted(kAnswerPrefix, {{"query", first}}), std::move(names)};
   }
 
@@ -100,9 +98,7 @@ class VariableTracking {
       size = std::max(size - kLeast, kLeast);
       prompt = draw_once(size, true);
     }
-    std::string text = prompt->text();
-    for (const std::string& answer : prompt->answers) text += " " + answer;
-    return text + '\n';
+    return prompt->text() + ' ' + joined(prompt->answers, " ") + '\n';
   }
 
   // Replaced wherever they stand, as the official program does, a name that is part of a word included.
