@@ -15,7 +15,7 @@
 namespace kdabench::suites {
 namespace {
 
-#include "suites/lowercase_tables.inc"
+#include "suites/text_tables.inc"
 
 constexpr char32_t kCapitalSigma = 0x3A3, kSigma = 0x3C3, kFinalSigma = 0x3C2, kDottedI = 0x130, kDotAbove = 0x307;
 
@@ -32,16 +32,16 @@ char32_t lowercase(char32_t point) {
   return found == table.end() ? point : found->second;
 }
 
-enum CaseClass { kCased = 1, kIgnored = 2 };
+enum PointClass { kCased = 1, kIgnored = 2, kWord = 4, kPunctuation = 8 };
 
-int case_class(char32_t point) {
+int point_class(char32_t point) {
   static const std::vector<char32_t> ends = [] {
     std::vector<char32_t> built;
     char32_t end = 0;
-    for (const auto& [length, unused] : kCaseRuns) built.push_back(end += static_cast<char32_t>(length));
+    for (const auto& [length, unused] : kClassRuns) built.push_back(end += static_cast<char32_t>(length));
     return built;
   }();
-  return kCaseRuns[std::upper_bound(ends.begin(), ends.end(), point) - ends.begin()][1];
+  return kClassRuns[std::upper_bound(ends.begin(), ends.end(), point) - ends.begin()][1];
 }
 
 // The code point at a byte, or an uncased one where the byte is no UTF-8.
@@ -72,8 +72,8 @@ void append(std::string& text, char32_t point) {
 bool ends_a_word(const std::vector<Point>& points, size_t sigma) {
   const auto first_that_counts = [&](size_t begin, size_t step) {      // step is 1, or -1 as an unsigned number
     size_t i = begin;
-    while (i < points.size() && case_class(points[i].value) == kIgnored) i += step;
-    return i < points.size() && case_class(points[i].value) == kCased;
+    while (i < points.size() && (point_class(points[i].value) & kIgnored) != 0) i += step;
+    return i < points.size() && (point_class(points[i].value) & kCased) != 0;
   };
   return first_that_counts(sigma - 1, static_cast<size_t>(-1)) && !first_that_counts(sigma + 1, 1);
 }
@@ -85,8 +85,21 @@ bool is_space(char32_t c) {
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-std::string_view stripped(std::string_view text) {
-  text = right_stripped(text);
+bool is_word(char32_t c) { return (point_class(c) & kWord) != 0; }
+
+std::string without_punctuation(std::string_view text) {
+  std::string result;
+  for (size_t at = 0; at < text.size();) {
+    const Point point = point_at(text, at);
+    if (!point.valid || !(point_class(point.value) & kPunctuation)) result += text.substr(at, point.bytes);
+    at += point.bytes;
+  }
+  return result;
+}
+
+std::string_view stripped(std::string_view text) { return left_stripped(right_stripped(text)); }
+
+std::string_view left_stripped(std::string_view text) {
   size_t begin = 0;
   while (begin < text.size()) {
     const Point point = point_at(text, begin);

@@ -12,8 +12,15 @@ namespace kdabench::suites {
 // str.isspace() of one code point, which is also what \s matches in `re`.
 bool is_space(char32_t point);
 
-// str.strip(), str.rstrip(). A byte that is no part of valid UTF-8 is no white space.
+// What \w matches in `re`, one code point.
+bool is_word(char32_t point);
+
+// Without the code points of a general category P.
+std::string without_punctuation(std::string_view text);
+
+// str.strip(), str.lstrip(), str.rstrip(). A byte that is no part of valid UTF-8 is no white space.
 std::string_view stripped(std::string_view text);
+std::string_view left_stripped(std::string_view text);
 std::string_view right_stripped(std::string_view text);
 
 // str.split(): words between white space.

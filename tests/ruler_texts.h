@@ -1,6 +1,6 @@
 #pragma once
-// Made-up texts for RULER's generators, small enough to stand in code, and a tokenizer that goes with them: with umlauts,
-// quotes, words in several lists, adjectives that begin others, and passages in one article.
+// Made-up texts for RULER's generators, small enough to stand in code, and a tokenizer that goes with them: with
+// accents, quotes, words in several lists, adjectives that begin others, and passages in one article.
 
 #include <filesystem>
 #include <fstream>

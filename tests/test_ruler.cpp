@@ -130,7 +130,8 @@ TEST(Ruler, GoldenFiles) {
 }
 
 TEST_F(RulerTexts, WordsBeyondTheLists) {
-  EXPECT_EQ(test::sha256(lines_of(generate("cwe", 200000, 1, 7, ranks(), "more"))), "35b1c1a002ed3585dc816a6809f8ce4d9b9deedcbb2fcf8a5676dd2fcf07e3f4");
+  EXPECT_EQ(test::sha256(lines_of(generate("cwe", 200000, 1, 7, ranks(), "more"))),
+            "35b1c1a002ed3585dc816a6809f8ce4d9b9deedcbb2fcf8a5676dd2fcf07e3f4");
   EXPECT_NE(message([&] { generate("cwe", 200000, 1, 7); }).find("wants more than the 4921 words there are; put "
                                                                 "english_words.json"), std::string::npos)
       << message([&] { generate("cwe", 200000, 1, 7); });

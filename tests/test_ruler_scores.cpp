@@ -40,7 +40,8 @@ TEST(RulerScores, ReplayOfNvidias) {
       {"a\007b", {"a\nb", "ab"}, "a\nb", 0.5, 1.0},
       {"\034\302\205\u3000x\u200b ", {"x", "x\u200b"}, "x\u200b", 1.0, 1.0},
       {"\u0130STANBUL", {"i\u0307stanbul", "istanbul"}, "\u0130STANBUL", 0.5, 1.0},
-      {"\u039f\u0394\u039f\u03a3 \u03a3\u0391", {"\u03bf\u03b4\u03bf\u03c2", "\u03c3\u03b1", "\u03a3"}, "\u039f\u0394\u039f\u03a3 \u03a3\u0391", 1.0, 1.0},
+      {"\u039f\u0394\u039f\u03a3 \u03a3\u0391", {"\u03bf\u03b4\u03bf\u03c2", "\u03c3\u03b1", "\u03a3"},
+       "\u039f\u0394\u039f\u03a3 \u03a3\u0391", 1.0, 1.0},
       {"STRASSE", {"stra\u00dfe"}, "STRASSE", 0.0, 0.0},
       {"\u1e9e", {"\u00df"}, "\u1e9e", 1.0, 1.0},
       {"caf\u00c9", {"CAF\u00e9"}, "caf\u00c9", 1.0, 1.0},
@@ -130,9 +131,10 @@ TEST_F(RulerFile, BadLinesAreNamed) {
   EXPECT_EQ(says("{\"input\" \n" + good), ":1 is damaged; wanted one JSON object a line.");
   EXPECT_EQ(says(good + "{\"input\": \"\xff\", \"outputs\": [\"a\"]}\n" + good),
             ":2 is damaged; wanted one JSON object a line.");
-  for (const char* bad : {"[]", "{\"outputs\": [\"a\"]}", "{\"input\": \"q\"}", "{\"input\": \"q\", \"outputs\": \"a\"}",
-                          "{\"input\": 1, \"outputs\": [\"a\"]}", "{\"input\": \"q\", \"outputs\": [1]}"})
-    EXPECT_EQ(says(bad), ":1 is no RULER sample; wanted a string `input` and a list of strings `outputs`.") << bad;
+  for (const char* bad : {"[]", "{\"outputs\": [\"a\"]}", "{\"input\": \"q\"}",
+                          "{\"input\": \"q\", \"outputs\": \"a\"}", "{\"input\": 1, \"outputs\": [\"a\"]}",
+                          "{\"input\": \"q\", \"outputs\": [1]}"})
+    EXPECT_EQ(says(bad), ":1 is not a RULER sample with a string `input` and a list of strings `outputs`.") << bad;
   EXPECT_EQ(says("{\"input\": \"q\", \"outputs\": []}"), ":1 has no references; wanted at least one in `outputs`.");
   std::filesystem::remove(path_);
   EXPECT_THROW(read_ruler_jsonl(path_), Error);

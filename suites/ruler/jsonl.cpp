@@ -1,10 +1,10 @@
 // RULER's files: a sample a line, as Python's json writes and reads it.
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
 #include "suites/csv.h"
+#include "suites/jsonl.h"
 #include "suites/ruler/ruler.h"
 #include "suites/text.h"
 
@@ -74,25 +74,13 @@ std::string ruler_jsonl_line(const RulerSample& sample) {
 }
 
 std::vector<RulerSample> read_ruler_jsonl(const std::string& path) {
-  const std::string text = read_text(path, "RULER's samples, a JSON object a line");
   std::vector<RulerSample> samples;
-  int64_t line = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view bytes = std::string_view(text).substr(begin, end - begin);
-    ++line;
-    begin = end + 1;
-    if (stripped(bytes).empty()) continue;
-    try {
-      samples.push_back(sample_of(json::parse(bytes), static_cast<int64_t>(samples.size())));
-    } catch (const json::parse_error&) {
-      fail(path, ":", line, end == text.size() ? " is cut off or damaged" : " is damaged",
-           "; wanted one JSON object a line.");
-    } catch (const json::exception&) {
-      fail(path, ":", line, " is no RULER sample; wanted a string `input` and a list of strings `outputs`.");
-    }
-    require(!samples.back().outputs.empty(), path, ":", line, " has no references; wanted at least one in `outputs`.");
-  }
+  read_json_lines(path, "a RULER sample with a string `input` and a list of strings `outputs`",
+                  [&](const json& line, int64_t number) {
+                    samples.push_back(sample_of(line, static_cast<int64_t>(samples.size())));
+                    require(!samples.back().outputs.empty(), path, ":", number,
+                            " has no references; wanted at least one in `outputs`.");
+                  });
   require(!samples.empty(), path, " holds no samples.");
   return samples;
 }

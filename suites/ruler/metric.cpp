@@ -1,4 +1,4 @@
-// How RULER scores a prediction. Source: NVIDIA/RULER, scripts/eval/evaluate.py and scripts/eval/synthetic/constants.py.
+// How RULER scores a prediction. Source: NVIDIA/RULER, scripts/eval/{evaluate,synthetic/constants}.py.
 
 #include <algorithm>
 

@@ -55,7 +55,7 @@ struct RulerRequest {
   uint64_t seed = 42;                         // at most 2^32 - 1, NumPy's limit
 };
 
-// ---- texts the prompts are made of -----------------------------------------------------------------------------------
+// ---- texts the prompts are made of --------------------------------------------------------------------------------
 
 struct RulerQuestion {
   std::string text;
@@ -87,7 +87,7 @@ struct RulerData {
 // `folder` holds ruler/, or is that folder. Error: nothing of RULER's there, or a file that is damaged.
 RulerData load_ruler_data(const std::string& folder);
 
-// ---- prompts ---------------------------------------------------------------------------------------------------------
+// ---- prompts ------------------------------------------------------------------------------------------------------
 
 // Called with the share of the work that is done, 0 to 1.
 using RulerProgress = std::function<void(double)>;
@@ -104,7 +104,7 @@ std::vector<RulerSample> read_ruler_jsonl(const std::string& path);
 // One line as Python's json.dump writes it (ASCII, ", " and ": "), without the line's end.
 std::string ruler_jsonl_line(const RulerSample& sample);
 
-// ---- from predictions to scores --------------------------------------------------------------------------------------
+// ---- from predictions to scores -----------------------------------------------------------------------------------
 
 // What is compared: white space stripped, control bytes 0x00 to 0x1f made line feeds, stripped again.
 std::string ruler_postprocess(const std::string& prediction);

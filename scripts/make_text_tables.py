@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Writes suites/lowercase_tables.inc: what str.lower() does to each code point, as this python does it.
+"""Writes suites/text_tables.inc: what Python's str methods know of each code point, as this python knows it.
 
-usage: make_lowercase_tables.py > suites/lowercase_tables.inc    (python 3.11: Unicode 14.0)
+usage: make_text_tables.py > suites/text_tables.inc    (python 3.11: Unicode 14.0)
 
-U+0130 (two letters) and U+03A3 (two forms) are left to suites/text.cpp; the second table is for the latter's rule.
+U+0130 (two letters) and U+03A3 (two forms) are left to suites/text.cpp; the case classes are for the latter's rule.
 """
 import sys, unicodedata
 
 VERSION = "14.0.0"
-CASED, IGNORED = 1, 2                 # Cased; Case_Ignorable, which goes before Cased
+# The bits of PointClass in suites/text.cpp. Case_Ignorable goes before Cased; a word's parts are str.isalnum() and _.
+CASED, IGNORED, WORD, PUNCTUATION = 1, 2, 4, 8
 POINTS = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
 
 
@@ -43,7 +44,10 @@ def case_class(point):
 def runs():
     found = []
     for point in range(0x110000):
-        kind = 0 if 0xD800 <= point < 0xE000 else case_class(point)
+        kind = 0
+        if not 0xD800 <= point < 0xE000:
+            kind = (case_class(point) | (WORD if chr(point).isalnum() or chr(point) == "_" else 0)
+                    | (PUNCTUATION if unicodedata.category(chr(point))[0] == "P" else 0))
         if found and found[-1][1] == kind:
             found[-1][0] += 1
         else:
@@ -66,11 +70,11 @@ def table(name, rows, width=118):
 def main():
     if unicodedata.unidata_version != VERSION:
         sys.exit(f"wanted Unicode {VERSION}; this python has {unicodedata.unidata_version}")
-    print(f"// Made by scripts/make_lowercase_tables.py from Unicode {VERSION}; not edited by hand.")
+    print(f"// Made by scripts/make_text_tables.py from Unicode {VERSION}; not edited by hand.")
     print("// First code point, count, stride, what is added.")
     table("kLowercase", list(mapping_ranges()))
-    print("// Length and class of each run from U+0000 to U+10FFFF: 1 cased, 2 ignored for case.")
-    table("kCaseRuns", runs())
+    print("// Length and class of each run from U+0000 to U+10FFFF.")
+    table("kClassRuns", runs())
 
 
 main()
