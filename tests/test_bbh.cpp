@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "kernels/base/error.h"
 #include "suites/bbh.h"
+#include "tests/sha256.h"
 
 namespace kdabench::suites {
 namespace {
@@ -67,6 +69,21 @@ TEST(Bbh, Averages) {
   EXPECT_SAYS(bbh_result(tasks, {}), "BBH: 0 tasks answered of 2.");
 }
 
+// All 6,511 prompts, each followed by a NUL byte, as another program made them from suzgunmirac/BIG-Bench-Hard
+// 9ee07bd481fe; 26 of the 27 prefixes were equal to what lm-eval's files of worked examples give.
+TEST(Bbh, GoldenHash) {
+  const char* data = std::getenv("KDABENCH_DATA");
+  if (!data || !fs::exists(fs::path(data) / "bbh" / "cot-prompts")) GTEST_SKIP() << "skipped: no data";
+  std::string prompts;
+  size_t count = 0;
+  for (const BbhTask& task : read_bbh(data)) {
+    count += task.questions.size();
+    for (const BbhQuestion& question : task.questions) prompts += task.prefix + bbh_question(question) + '\0';
+  }
+  EXPECT_EQ(count, 6511u);
+  EXPECT_EQ(test::sha256(prompts), "fe103f535ebecc00fa7b8564c4da4b6aee56dd320de5106b97e579b0cc6e1edc");
+}
+
 class BbhFolder : public testing::Test {
  protected:
   void SetUp() override {
@@ -81,7 +98,7 @@ class BbhFolder : public testing::Test {
       "CANARY\n-----\nFind it.\n\nQ: a\nA: x.\n\nQ: b\nA: y.\n\nQ: c\nA: So the answer is z.";
   static std::string questions(int count) {
     nlohmann::json examples = nlohmann::json::array();
-    for (int i = 0; i < count; ++i) examples.push_back({{"input", "q" + std::to_string(i)}, {"target", "(A)"}});
+    for (int i = 0; i < count; ++i) examples.push_back({{"input", text("q", i)}, {"target", "(A)"}});
     return nlohmann::json{{"canary", "CANARY"}, {"examples", examples}}.dump();
   }
   void write(const std::string& name, const std::string& text) const {
