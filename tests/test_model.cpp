@@ -11,6 +11,7 @@
 #include <set>
 
 #include "harness/engine/checkpoint.h"
+#include "harness/engine/ragged.h"
 #include "kernels/base/error.h"
 #include "tests/checkpoints.h"
 #include "tests/model_laws.h"
@@ -38,6 +39,29 @@ TEST_P(ModelLaws, CuttingAPromptChangesNothing) {
   law_cutting_a_prompt_changes_nothing(*fp64(), 130, {1, 63, 64, 129}, {1e-6, 1e-6});
 }
 TEST_P(ModelLaws, RowsDoNotSeeEachOther) { law_rows_do_not_see_each_other(*fp32(), 33, 5, kFp32); }
+TEST_P(ModelLaws, RaggedRowsAreRowsAlone) {
+  law_ragged_rows_are_rows_alone(*fp32(), {65, 1, 0, 130, 130, 7, 64}, kFp32);
+  law_ragged_rows_are_rows_alone(*fp64(), {3, 200}, {1e-6, 1e-6});
+}
+// A row's sums are taken in the same order whoever stands beside it and however often the prompt is cut: not one bit
+// differs, where every row chooses its own experts.
+TEST_P(ModelLaws, RaggedRowsAreBitForBitRowsAlone) {
+  const auto model = fp32();
+  const std::vector<std::vector<int32_t>> prompts = {random_ids(150, 512, 1), {}, random_ids(48, 512, 2), random_ids(5, 512, 3)};
+  const SessionOptions options{.batch = 4, .capacity = 160, .forward_tokens = 48, .all_logits = false};
+  const auto together = model->open(options);
+  together->append(prompts);
+  const std::vector<float> logits = together->last_logits();
+  const auto alone = model->open({.batch = 1, .capacity = 160, .forward_tokens = 48, .all_logits = false});
+  for (const int64_t b : {0, 2, 3}) {
+    alone->reset();
+    EXPECT_EQ(alone->forward(prompts[b], Logits::kLast), all_logits_of_one_row(logits, 4, b)) << "row " << b;
+    EXPECT_EQ(together->length(b), static_cast<int64_t>(prompts[b].size()));
+  }
+}
+TEST_P(ModelLaws, ARestoredPrefixIsAReadPrefix) {
+  for (const int64_t length : {1, 64, 150}) law_a_restored_prefix_is_a_read_prefix(*fp32(), length);
+}
 TEST_P(ModelLaws, ResetForgets) { law_reset_forgets(*fp32()); }
 TEST_P(ModelLaws, DecodeIsForward) {
   law_decode_is_forward(*fp32(), 1, 100, kFp32);
@@ -115,6 +139,31 @@ INSTANTIATE_TEST_SUITE_P(Tiny, ModelLaws, testing::ValuesIn(architecture_names()
   return name;
 });
 
+// Every token of every row once, in order; all rows end in the last pass; a row's cuts do not depend on the others.
+TEST(Engine, RaggedPasses) {
+  for (const int64_t most : {1, 3, 64})
+    for (const std::vector<int64_t>& lengths : {std::vector<int64_t>{5, 0, 7, 7, 200}, {1}, {0, 0}, {64, 65, 63}}) {
+      const std::vector<std::vector<RowPart>> passes = ragged_passes(lengths, most);
+      std::vector<int64_t> seen(lengths.size(), 0);
+      for (size_t i = 0; i < passes.size(); ++i) {
+        int64_t tokens = 0, rows = 0;
+        for (const RowPart& part : passes[i]) {
+          EXPECT_EQ(part.first, seen[part.row]);
+          seen[part.row] += part.tokens;
+          EXPECT_TRUE(part.tokens == most || seen[part.row] == lengths[part.row]);
+          if (i + 1 == passes.size()) EXPECT_EQ(seen[part.row], lengths[part.row]);
+          else EXPECT_LT(seen[part.row], lengths[part.row]);
+        }
+        for (const Segment& segment : segments_of(passes[i])) {
+          EXPECT_EQ(segment.first_token, tokens);
+          tokens += segment.count(), rows += segment.rows;
+        }
+        EXPECT_EQ(rows, static_cast<int64_t>(passes[i].size()));
+      }
+      EXPECT_EQ(seen, lengths);
+    }
+}
+
 TEST(Engine, ParametersOfThePaper) {
   const ModelConfig config = preset_config("kimi-linear-48b-a3b");
   const auto count = [&](const char* name) {
@@ -180,6 +229,13 @@ TEST(Engine, ErrorsNameWhatIsWrong) {
   EXPECT_NE(message_of([&] { session->forward(five, Logits::kLast); }).find("capacity"), std::string::npos);
   EXPECT_NE(message_of([&] { session->decode(5); }).find("capacity"), std::string::npos);
   EXPECT_EQ(session->length(), 0);
+  EXPECT_NE(message_of([&] { session->append({}); }).find("wanted 1 rows"), std::string::npos);
+  EXPECT_NE(message_of([&] { session->append(std::vector<std::vector<int32_t>>{five}); }).find("capacity"), std::string::npos);
+  EXPECT_NE(message_of([&] { session->save(1); }).find("row 1"), std::string::npos);
+  const auto other = tiny_model("kimi-linear", DeviceKind::kCpu, Precision::kFp32);
+  const auto elsewhere = other->open({.batch = 1, .capacity = 4, .forward_tokens = 4, .all_logits = false});
+  const int64_t first[] = {0};
+  EXPECT_NE(message_of([&] { elsewhere->restore(*session->save(0), first); }).find("another model"), std::string::npos);
   EXPECT_THROW(model->open({.batch = 1'000'000, .capacity = 1 << 20, .forward_tokens = 1, .all_logits = false}),
                OutOfMemory);
 }

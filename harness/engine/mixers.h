@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "harness/engine/registry.h"
 #include "harness/engine/weights.h"
@@ -21,22 +22,38 @@ struct MixerState {
   View<typename Types::Accum, 4> recurrent;  // [B, H, V, K]           delta rule
 };
 
-// B sequences of T new tokens each, batch-major.
-struct Tokens {
-  int64_t sequences = 0, tokens = 0;
-  View<const int32_t, 1> lengths;            // [B], on the device: tokens cached before
-  int64_t max_context = 0;                   // host's bound on lengths + T
-  int64_t count() const { return sequences * tokens; }
+// Neighbouring rows of a session with equally many new tokens, which stand together in a pass, batch-major.
+struct Segment {
+  int64_t first_row = 0, rows = 0;           // of the session
+  int64_t tokens = 0;                        // new, of each of these rows
+  int64_t first_token = 0;                   // where they begin in the pass
+  int64_t count() const { return rows * tokens; }
 };
 
-// [B T, columns] with any row stride, as [B, T, columns].
+// The new tokens of a pass, N in all. What works on single tokens takes them together; what looks along a sequence
+// takes a segment at a time, so that rows of different lengths need no padding.
+struct Tokens {
+  std::vector<Segment> segments;             // in the order of rows and of tokens
+  View<int32_t, 1> lengths;                  // [B], on the device: tokens cached before
+  int64_t max_context = 0;                   // host's bound on lengths + new tokens
+  int64_t count() const { return segments.back().first_token + segments.back().count(); }
+};
+
+// The rows of a segment in [N, columns], with any row stride, as [rows, tokens, columns].
 template <class T>
-View<T, 3> by_sequence(View<T, 2> rows, const Tokens& tokens) {
+View<T, 3> by_sequence(View<T, 2> all, const Segment& segment) {
+  const View<T, 2> part = all.slice(0, segment.first_token, segment.count());
   View<T, 3> view;
-  view.data = rows.data;
-  view.size[0] = tokens.sequences, view.size[1] = tokens.tokens, view.size[2] = rows.size[1];
-  view.stride[0] = tokens.tokens * rows.stride[0], view.stride[1] = rows.stride[0], view.stride[2] = 1;
+  view.data = part.data;
+  view.size[0] = segment.rows, view.size[1] = segment.tokens, view.size[2] = part.size[1];
+  view.stride[0] = segment.tokens * part.stride[0], view.stride[1] = part.stride[0], view.stride[2] = 1;
   return view;
+}
+
+// A segment's rows of what is kept for all rows of the session.
+template <class T, int N>
+View<T, N> of_rows(View<T, N> all, const Segment& segment) {
+  return all.slice(0, segment.first_row, segment.rows);
 }
 
 // Rows that start at multiples of 64 numbers, so that a slice of a wide projection still has 16-byte aligned rows.
@@ -54,7 +71,7 @@ class Mixer {
 
   virtual ~Mixer() = default;
   virtual MixerState<Types> allocate(Arena& cache, Arena& state, int64_t batch, int64_t capacity) const = 0;
-  // x [B T, D], normalised; out [B T, D], what is added to the residual stream.
+  // x [N, D], normalised; out [N, D], what is added to the residual stream.
   virtual void forward(B& backend, Arena& arena, const Tokens& tokens, View<const Act, 2> x,
                        const MixerState<Types>& state, View<Act, 2> out) const = 0;
 };
@@ -133,23 +150,25 @@ class DeltaMixer final : public Mixer<B> {
 
     const View<Act, 2> read = arena.take<Act>(N, key);
     DeltaRule<Types> args;
-    args.qkv = by_sequence(in.slice(1, 0, 3 * key), tokens);
-    args.gate = by_sequence(gate, tokens);
-    args.beta = by_sequence(in.slice(1, beta_column_, H), tokens);
-    args.out_gate = by_sequence(out_gate, tokens);
     args.conv = conv_;
     args.a_log = a_log_;
     args.dt_bias = dt_bias_;
     args.norm_weight = norm_;
     args.norm_eps = eps_;
     args.lower_bound = lower_bound_;
-    args.conv_state = state.conv;
-    args.state = state.recurrent;
-    args.out = by_sequence(read, tokens);
     args.heads = static_cast<int>(H);
     args.key_dim = args.value_dim = static_cast<int>(K);
     args.gate_dim = static_cast<int>(G);
-    backend.delta_rule(args, arena);
+    for (const Segment& segment : tokens.segments) {
+      args.qkv = by_sequence(in.slice(1, 0, 3 * key), segment);
+      args.gate = by_sequence(gate, segment);
+      args.beta = by_sequence(in.slice(1, beta_column_, H), segment);
+      args.out_gate = by_sequence(out_gate, segment);
+      args.conv_state = of_rows(state.conv, segment);
+      args.state = of_rows(state.recurrent, segment);
+      args.out = by_sequence(read, segment);
+      backend.delta_rule(args, arena);
+    }
     backend.linear(Linear<Types>{read, out_, out}, arena);
   }
 
@@ -199,22 +218,24 @@ class MlaMixer final : public Mixer<B> {
     backend.linear(Linear<Types>{x, in_, in}, arena);
     const View<Act, 2> attended = arena.take<Act>(tokens.count(), H * V);
     Mla<Types> args;
-    args.q = by_sequence(in.slice(1, 0, q), tokens);
-    args.kv_a = by_sequence(in.slice(1, q, R + P), tokens);
     args.kv_norm = norm_;
     args.kv_norm_eps = eps_;
     args.kv_b = kv_b_;
-    args.cache = state.cache;
-    args.lengths = tokens.lengths;
     args.max_context = tokens.max_context;
     args.rope_theta = rope_theta_;
-    args.out = by_sequence(attended, tokens);
     args.heads = static_cast<int>(H);
     args.nope_dim = static_cast<int>(N);
     args.rope_dim = static_cast<int>(P);
     args.value_dim = static_cast<int>(V);
     args.rank = static_cast<int>(R);
-    backend.mla(args, arena);
+    for (const Segment& segment : tokens.segments) {
+      args.q = by_sequence(in.slice(1, 0, q), segment);
+      args.kv_a = by_sequence(in.slice(1, q, R + P), segment);
+      args.cache = of_rows(state.cache, segment);
+      args.lengths = of_rows(tokens.lengths, segment);
+      args.out = by_sequence(attended, segment);
+      backend.mla(args, arena);
+    }
     backend.linear(Linear<Types>{attended, out_, out}, arena);
   }
 

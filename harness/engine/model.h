@@ -80,12 +80,27 @@ struct StepParts {
 
 enum class Logits { kNone, kLast, kAll };
 
+// What a session keeps of one row: its cached tokens, states, next token and logits, on the device.
+class Snapshot {
+ public:
+  virtual ~Snapshot() = default;
+  virtual int64_t length() const = 0;
+};
+
 class Session {
  public:
   virtual ~Session() = default;
 
   // Forgets everything: lengths and states are zero.
   virtual void reset() = 0;
+  // Appends rows[b] to row b: prompts of any lengths, in passes of at most forward_tokens a row. A row that gets nothing
+  // stays as it is. Nothing is padded: a row computes what it computes alone. The argmax of the last logits becomes
+  // the row's next token. `experts` as in forward, for the tokens of all rows one after another, in a single pass.
+  virtual void append(std::span<const std::vector<int32_t>> rows, std::span<const int32_t> experts = {}) = 0;
+  // A prompt's beginning that several rows share is read once: saved, and restored into each of them. The snapshot
+  // serves any session of the same model with enough capacity.
+  virtual std::unique_ptr<Snapshot> save(int64_t row) = 0;
+  virtual void restore(const Snapshot& snapshot, std::span<const int64_t> rows) = 0;
   // Seeded random latents and states, as if `context` tokens had been read. The next token of each row is seeded too.
   virtual void fill_random(int64_t context, uint64_t seed) = 0;
   // Appends ids [B, T] (row-major) and returns fp32 logits: none, [B, vocabulary] of the last position, or
@@ -105,8 +120,9 @@ class Session {
   virtual std::vector<int32_t> next_tokens() = 0;
   // Logits [B, vocabulary] of the last step or forward.
   virtual std::vector<float> last_logits() = 0;
-  virtual int64_t length() const = 0;    // tokens cached, the same for all rows
-  // Experts that the last pass or step chose, [MoE layers, B T, top_k].
+  virtual int64_t length() const = 0;    // tokens cached in the longest row
+  virtual int64_t length(int64_t row) const = 0;
+  // Experts that the last pass or step chose, [MoE layers, tokens, top_k].
   virtual std::vector<int32_t> chosen_experts() = 0;
   // Distinct routed experts the last step or pass hit, mean over MoE layers; empty when the model has no MoE layer.
   virtual std::optional<double> distinct_experts() = 0;

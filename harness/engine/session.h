@@ -1,10 +1,13 @@
 #pragma once
 // A session of a transformer: caches and states of B sequences, the workspace, and the loop around forward passes.
+// Rows need not be equally long.
 
 #include <algorithm>
 #include <cmath>
 #include <set>
 
+#include "harness/engine/ragged.h"
+#include "harness/engine/snapshot.h"
 #include "harness/engine/transformer.h"
 #include "kernels/base/random.h"
 
@@ -35,14 +38,15 @@ SessionSize measure_session(Transformer<B>& transformer, B& backend, const Model
   s.lengths = buffers.lengths, s.next = buffers.next, s.last_logits = buffers.last_logits;
   // T = 1 and the longest pass; between them, kernels switch form (absorbed or expanded, GEMV or GEMM), so small T too
   std::set<int64_t> lengths = {1, o.forward_tokens};
-  for (const int64_t t : {2, 4, 5, 8, 16, 64})
+  for (const int64_t t : {2, 4, 5, 8, 16, 64, 128, 256, 512, 1024})
     if (t < o.forward_tokens) lengths.insert(t);
-  for (const int64_t t : lengths) {
-    const ArenaScope scope(workspace);
-    const Tokens tokens{o.batch, t, buffers.lengths, o.capacity};
-    transformer.forward(backend, workspace, s, tokens, buffers.ids.slice(0, 0, o.batch * t),
-                        o.all_logits ? Logits::kAll : Logits::kLast);
-  }
+  for (const int64_t t : lengths)
+    for (const int64_t rows : std::set<int64_t>{1, o.batch}) {  // rows of different lengths take the mixers one by one
+      const ArenaScope scope(workspace);
+      const Tokens tokens{{{0, rows, t, 0}}, buffers.lengths, o.capacity};
+      transformer.forward(backend, workspace, s, tokens, buffers.ids.slice(0, 0, rows * t),
+                          o.all_logits ? Logits::kAll : Logits::kLast);
+    }
   return {cache.peak_bytes(), state.peak_bytes(), workspace.peak_bytes()};
 }
 
@@ -78,7 +82,7 @@ class TransformerSession final : public Session {
   void reset() override {
     // the caches keep their old rows: what lies beyond the lengths is never read
     backend_.zero(state_block_.data(), state_bytes_);
-    set_length(0);
+    set_lengths(std::vector<int64_t>(options_.batch, 0));
     set_next(std::vector<int32_t>(options_.batch, 0));
   }
 
@@ -100,7 +104,7 @@ class TransformerSession final : public Session {
             View<Accum, 2>(layer.recurrent.data, {layer.recurrent.size[0], layer.recurrent.count() / layer.recurrent.size[0]}),
             random_stream(seed, name + " state"), 1.f / std::sqrt(static_cast<float>(layer.recurrent.size[3])));
     }
-    set_length(context);
+    set_lengths(std::vector<int64_t>(options_.batch, context));
     std::vector<int32_t> next(options_.batch);
     for (int64_t b = 0; b < options_.batch; ++b)
       next[b] = static_cast<int32_t>(random_bits(random_stream(seed, "next"), b) % config_.vocab_size);
@@ -112,13 +116,9 @@ class TransformerSession final : public Session {
     const int64_t B_ = options_.batch, T = static_cast<int64_t>(ids.size()) / B_, vocabulary = config_.vocab_size;
     require(T >= 1 && T * B_ == static_cast<int64_t>(ids.size()), "session: wanted a multiple of ", B_,
             " token ids (the batch), found ", ids.size(), ".");
-    require(length_ + T <= options_.capacity, "session: ", T, " tokens do not fit behind ", length_, "; the capacity is ",
-            options_.capacity, ".");
     require(logits != Logits::kAll || options_.all_logits, "session: opened without all_logits.");
-    require(experts.empty() || T <= options_.forward_tokens, "session: given experts need a single pass of at most ",
-            options_.forward_tokens, " tokens.");
-    for (const int32_t id : ids)
-      require(id >= 0 && id < vocabulary, "token id ", id, " is outside the vocabulary of ", vocabulary, ".");
+    require_room(std::vector<int64_t>(B_, T), experts);
+    require_known(ids);
 
     std::vector<float> out(logits == Logits::kAll ? B_ * T * vocabulary : 0);
     std::vector<int32_t> piece;
@@ -126,15 +126,10 @@ class TransformerSession final : public Session {
       const int64_t t = std::min(options_.forward_tokens, T - first);
       piece.resize(B_ * t);
       for (int64_t b = 0; b < B_; ++b) std::copy_n(ids.begin() + b * T + first, t, piece.begin() + b * t);
-      backend_.upload(View<int32_t, 2>(ids_.data, {1, B_ * t}), piece.data());
       const ArenaScope scope(arena_);
-      const Tokens tokens{B_, t, state_.lengths, length_ + t};
       const bool last = first + t == T;
       const Logits wanted = logits == Logits::kAll ? logits : last ? Logits::kLast : Logits::kNone;
-      const View<Accum, 2> rows =
-          transformer_.forward(backend_, arena_, state_, tokens, ids_.slice(0, 0, B_ * t), wanted, experts);
-      experts_ = transformer_.chosen_experts();
-      length_ += t;
+      const View<Accum, 2> rows = pass({{0, B_, t, 0}}, piece, wanted, experts);
       if (logits == Logits::kAll) {
         std::vector<Accum> block(B_ * t * vocabulary);
         backend_.download(block.data(), View<const Accum, 2>(rows));
@@ -142,29 +137,70 @@ class TransformerSession final : public Session {
           std::transform(block.begin() + b * t * vocabulary, block.begin() + (b + 1) * t * vocabulary,
                          out.begin() + (b * T + first) * vocabulary, [](Accum x) { return static_cast<float>(x); });
       }
-      backend_.synchronize();                // `piece` is reused
     }
     return logits == Logits::kLast ? last_logits() : out;
   }
 
+  void append(std::span<const std::vector<int32_t>> rows, std::span<const int32_t> experts) override {
+    require(static_cast<int64_t>(rows.size()) == options_.batch, "session: wanted ", options_.batch,
+            " rows of token ids (the batch), found ", rows.size(), ".");
+    std::vector<int64_t> lengths;
+    for (const std::vector<int32_t>& row : rows) {
+      require_known(row);
+      lengths.push_back(static_cast<int64_t>(row.size()));
+    }
+    require_room(lengths, experts);
+    const std::vector<std::vector<RowPart>> passes = ragged_passes(lengths, options_.forward_tokens);
+    std::vector<int32_t> piece;
+    for (size_t i = 0; i < passes.size(); ++i) {
+      piece.clear();
+      for (const RowPart& part : passes[i]) {
+        const auto from = rows[part.row].begin() + part.first;
+        piece.insert(piece.end(), from, from + part.tokens);
+      }
+      const ArenaScope scope(arena_);
+      pass(segments_of(passes[i]), piece, i + 1 == passes.size() ? Logits::kLast : Logits::kNone, experts);
+    }
+  }
+
+  std::unique_ptr<Snapshot> save(int64_t row) override {
+    require_row(row);
+    return std::make_unique<RowSnapshot<B>>(transformer_, backend_, state_, row, lengths_[row]);
+  }
+
+  void restore(const Snapshot& snapshot, std::span<const int64_t> rows) override {
+    const auto* const saved = dynamic_cast<const RowSnapshot<B>*>(&snapshot);
+    require(saved && saved->of(transformer_), "session: the snapshot belongs to another model.");
+    require(saved->length() <= options_.capacity, "session: the snapshot holds ", saved->length(),
+            " tokens, the capacity is ", options_.capacity, ".");
+    std::vector<int64_t> lengths = lengths_;
+    for (const int64_t row : rows) {
+      require_row(row);
+      saved->copy_to(backend_, state_, row);
+      lengths[row] = saved->length();
+    }
+    set_lengths(lengths);
+  }
+
   DecodeSamples decode(int64_t steps) override {
-    require(length_ + steps <= options_.capacity, "session: ", steps, " steps do not fit behind ", length_,
-            "; the capacity is ", options_.capacity, ".");
-    // The bound is the capacity, not the length: a captured step is replayed while the context grows.
+    require_room(std::vector<int64_t>(options_.batch, steps), {});
     DecodeSamples samples = backend_.time_steps(steps, graph_, state_.next, [&] {
       const ArenaScope scope(arena_);
-      const Tokens tokens{options_.batch, 1, state_.lengths, options_.capacity};
-      transformer_.forward(backend_, arena_, state_, tokens, state_.next, Logits::kLast);
+      transformer_.forward(backend_, arena_, state_, one_each(), state_.next, Logits::kLast);
       step_experts_ = transformer_.chosen_experts();
     });
     experts_ = step_experts_;                // a replayed graph writes where its capture did
-    length_ += steps;
+    for (int64_t& length : lengths_) length += steps;
     return samples;
   }
 
   StepParts breakdown(int64_t steps) override {
-    require(steps >= 1 && steps <= length_, "session: ", steps, " steps to take apart, ", length_, " tokens cached.");
-    const int64_t end = length_;
+    const std::vector<int64_t> end = lengths_;
+    std::vector<int64_t> begin = end;
+    for (int64_t& length : begin) {
+      require(steps >= 1 && steps <= length, "session: ", steps, " steps to take apart, ", length, " tokens cached.");
+      length -= steps;
+    }
     // The experts of the last step throughout: with a part left out, values and so the routing would change, and with
     // it the bytes that the experts take.
     transformer_.keep_routing = experts_.size() == step_experts_.size() && !step_experts_.empty();
@@ -173,13 +209,12 @@ class TransformerSession final : public Session {
       ~Restore() { flag = false; }
     } const restore{transformer_.keep_routing};
     const StepParts parts = backend_.time_parts(
-        steps, state_.next, [&] { set_length(end - steps); },
+        steps, state_.next, [&] { set_lengths(begin); },
         [&] {
           const ArenaScope scope(arena_);
-          const Tokens tokens{options_.batch, 1, state_.lengths, options_.capacity};
-          transformer_.forward(backend_, arena_, state_, tokens, state_.next, Logits::kLast);
+          transformer_.forward(backend_, arena_, state_, one_each(), state_.next, Logits::kLast);
         });
-    set_length(end);
+    set_lengths(end);
     return parts;
   }
 
@@ -195,7 +230,11 @@ class TransformerSession final : public Session {
     return {block.begin(), block.end()};
   }
 
-  int64_t length() const override { return length_; }
+  int64_t length() const override { return *std::max_element(lengths_.begin(), lengths_.end()); }
+  int64_t length(int64_t row) const override {
+    require_row(row);
+    return lengths_[row];
+  }
 
   std::vector<int32_t> chosen_experts() override {
     std::vector<int32_t> all;
@@ -220,9 +259,46 @@ class TransformerSession final : public Session {
   std::optional<int64_t> driver_cache_bytes() const override { return driver_cache_bytes_; }
 
  private:
-  void set_length(int64_t length) {
-    length_ = length;
-    const std::vector<int32_t> lengths(options_.batch, static_cast<int32_t>(length));
+  // One pass over `ids`, segment by segment. What it returns lives as long as the caller's arena scope.
+  View<Accum, 2> pass(std::vector<Segment> segments, const std::vector<int32_t>& ids, Logits logits,
+                      std::span<const int32_t> experts) {
+    const auto count = static_cast<int64_t>(ids.size());
+    backend_.upload(View<int32_t, 2>(ids_.data, {1, count}), ids.data());
+    int64_t context = 0;
+    for (const Segment& segment : segments)
+      for (int64_t row = segment.first_row; row < segment.first_row + segment.rows; ++row)
+        context = std::max(context, lengths_[row] += segment.tokens);
+    const View<Accum, 2> rows =
+        transformer_.forward(backend_, arena_, state_, Tokens{std::move(segments), state_.lengths, context},
+                             ids_.slice(0, 0, count), logits, experts);
+    experts_ = transformer_.chosen_experts();
+    backend_.synchronize();                  // `ids` may change
+    return rows;
+  }
+
+  // A decode step. The bound is the capacity, not the length: a captured step is replayed while the context grows.
+  Tokens one_each() const { return {{{0, options_.batch, 1, 0}}, state_.lengths, options_.capacity}; }
+
+  void require_row(int64_t row) const {
+    require(row >= 0 && row < options_.batch, "session: row ", row, " is none of its ", options_.batch, ".");
+  }
+  void require_known(std::span<const int32_t> ids) const {
+    for (const int32_t id : ids)
+      require(id >= 0 && id < config_.vocab_size, "token id ", id, " is outside the vocabulary of ", config_.vocab_size,
+              ".");
+  }
+  void require_room(const std::vector<int64_t>& more, std::span<const int32_t> experts) const {
+    for (size_t row = 0; row < more.size(); ++row) {
+      require(lengths_[row] + more[row] <= options_.capacity, "session: ", more[row], " tokens do not fit behind ",
+              lengths_[row], "; the capacity is ", options_.capacity, ".");
+      require(experts.empty() || more[row] <= options_.forward_tokens,
+              "session: given experts need a single pass of at most ", options_.forward_tokens, " tokens.");
+    }
+  }
+
+  void set_lengths(std::vector<int64_t> wanted) {
+    lengths_ = std::move(wanted);
+    const std::vector<int32_t> lengths(lengths_.begin(), lengths_.end());
     backend_.upload(View<int32_t, 2>(state_.lengths.data, {1, options_.batch}), lengths.data());
   }
   void set_next(const std::vector<int32_t>& next) {
@@ -239,7 +315,7 @@ class TransformerSession final : public Session {
   Arena arena_;
   View<int32_t, 1> ids_;
   SessionState<Types> state_;
-  int64_t length_ = 0;
+  std::vector<int64_t> lengths_;             // tokens cached, what the device holds in state_.lengths
   std::vector<View<int32_t, 2>> experts_, step_experts_;
   typename B::Graph graph_;
 };

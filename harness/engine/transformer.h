@@ -121,9 +121,9 @@ class Transformer {
     return states;
   }
 
-  // Appends ids [B T]. kNone stops before the head; kLast leaves the last position's logits in state.last_logits and
-  // their argmax in state.next; kAll does so too and returns [B T, vocabulary], valid until the arena is used again.
-  // `experts`, when not empty, is the routing, [MoE layers, B T, top_k].
+  // Appends ids [N]. kNone stops before the head; kLast leaves the logits of each row's last position in
+  // state.last_logits and their argmax in state.next; kAll does so too and returns [N, vocabulary], valid until the
+  // arena is used again. `experts`, when not empty, is the routing, [MoE layers, N, top_k].
   View<Accum, 2> forward(B& backend, Arena& arena, SessionState<Types>& state, const Tokens& tokens,
                          View<const int32_t, 1> ids, Logits logits, std::span<const int32_t> experts = {}) {
     const int64_t N = tokens.count(), D = config_.hidden_size;
@@ -147,30 +147,42 @@ class Transformer {
       feed_forward(backend, arena, layer.ffn, x, delta);
       pending = delta;
     }
-    backend.advance(Advance{state.lengths, static_cast<int32_t>(tokens.tokens)}, arena);
+    for (const Segment& segment : tokens.segments)
+      backend.advance(Advance{of_rows(tokens.lengths, segment), static_cast<int32_t>(segment.tokens)}, arena);
     if (logits == Logits::kNone) return {};
     const NvtxRange range("head");
     const PartScope part(backend.linear_part, Part::kHead);
     if (logits == Logits::kLast) {
-      const View<Act, 2> last = x.slice(0, 0, tokens.sequences);
-      backend.add_rms_norm(AddRmsNorm<Types>{last_rows(pending, tokens), last_rows(residual, tokens), norm_, eps_, last},
-                           arena);
-      backend.linear(Linear<Types, Accum>{last, head_, state.last_logits}, arena);
-      backend.argmax(Argmax<Types>{state.last_logits, state.next}, arena);
+      int64_t done = 0;                      // x is free again: its first rows take the last positions
+      for (const Segment& segment : tokens.segments) {
+        backend.add_rms_norm(AddRmsNorm<Types>{last_rows(pending, segment), last_rows(residual, segment), norm_, eps_,
+                                               x.slice(0, done, segment.rows)}, arena);
+        done += segment.rows;
+      }
+      done = 0;
+      for (const Segment& run : runs(tokens)) {
+        const View<Accum, 2> rows = of_rows(state.last_logits, run);
+        backend.linear(Linear<Types, Accum>{x.slice(0, done, run.rows), head_, rows}, arena);
+        backend.argmax(Argmax<Types>{rows, of_rows(state.next, run)}, arena);
+        done += run.rows;
+      }
       return state.last_logits;
     }
     backend.add_rms_norm(AddRmsNorm<Types>{pending, residual, norm_, eps_, x}, arena);
     const View<Accum, 2> all = arena.take<Accum>(N, config_.vocab_size);
     backend.linear(Linear<Types, Accum>{x, head_, all}, arena);
-    if (!arena.measuring()) backend.copy(state.last_logits, View<const Accum, 2>(last_rows(all, tokens)));
-    backend.argmax(Argmax<Types>{state.last_logits, state.next}, arena);
+    for (const Segment& segment : tokens.segments)
+      if (!arena.measuring())
+        backend.copy(of_rows(state.last_logits, segment), View<const Accum, 2>(last_rows(all, segment)));
+    for (const Segment& run : runs(tokens))
+      backend.argmax(Argmax<Types>{of_rows(state.last_logits, run), of_rows(state.next, run)}, arena);
     return all;
   }
 
   // While set, a pass takes the routing that the pass before it in the same arena left behind.
   bool keep_routing = false;
 
-  // Of the last pass, one a MoE layer: [B T, top_k]. Valid until the arena is used again.
+  // Of the last pass, one a MoE layer: [N, top_k]. Valid until the arena is used again.
   const std::vector<View<int32_t, 2>>& chosen_experts() const { return chosen_experts_; }
 
  private:
@@ -182,11 +194,22 @@ class Transformer {
   };
 
   template <class T>
-  static View<T, 2> last_rows(View<T, 2> rows, const Tokens& tokens) {
-    View<T, 2> last = rows.slice(0, tokens.tokens - 1, 1);
-    last.size[0] = tokens.sequences;
-    last.stride[0] = tokens.tokens * rows.stride[0];
+  static View<T, 2> last_rows(View<T, 2> rows, const Segment& segment) {
+    View<T, 2> last = rows.slice(0, segment.first_token + segment.tokens - 1, 1);
+    last.size[0] = segment.rows;
+    last.stride[0] = segment.tokens * rows.stride[0];
     return last;
+  }
+
+  // Neighbouring rows together, whatever their number of tokens: the head is read once for each.
+  static std::vector<Segment> runs(const Tokens& tokens) {
+    std::vector<Segment> runs;
+    for (const Segment& segment : tokens.segments)
+      if (!runs.empty() && runs.back().first_row + runs.back().rows == segment.first_row)
+        runs.back().rows += segment.rows;
+      else
+        runs.push_back({segment.first_row, segment.rows, 1, 0});
+    return runs;
   }
 
   void feed_forward(B& backend, Arena& arena, const FeedForward<Weight>& ffn, View<const Act, 2> x, View<Act, 2> out) {

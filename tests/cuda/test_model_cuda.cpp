@@ -96,6 +96,12 @@ TEST_P(ModelLawsCuda, CuttingAPromptChangesNothing) {
   law_cutting_a_prompt_changes_nothing(*model, 200, {1, 2, 63, 64, 65, 195, 199}, kTwoOrders);
 }
 TEST_P(ModelLawsCuda, RowsDoNotSeeEachOther) { law_rows_do_not_see_each_other(*model, 33, 9, kTwoOrders); }
+TEST_P(ModelLawsCuda, RaggedRowsAreRowsAlone) {
+  law_ragged_rows_are_rows_alone(*model, {65, 1, 0, 130, 130, 4, 64, 5, 200}, kTwoOrders);
+}
+TEST_P(ModelLawsCuda, ARestoredPrefixIsAReadPrefix) {
+  for (const int64_t length : {1, 64, 150, 300}) law_a_restored_prefix_is_a_read_prefix(*model, length);
+}
 TEST_P(ModelLawsCuda, ResetForgets) { law_reset_forgets(*model); }
 TEST_P(ModelLawsCuda, DecodeIsForward) {
   // the graph replays the kernels that forward(1) runs; only the number of splits may differ
