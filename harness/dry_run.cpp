@@ -2,19 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "harness/parse.h"
+#include "harness/score_forecast.h"
 #include "reports/table.h"
 
 namespace kdabench {
 namespace {
 
-// An H200: what nvidia-smi calls 143771 MiB, the read bandwidth a stream reaches, and dense bf16 tensor cores.
+// An H200: what nvidia-smi calls 143771 MiB.
 constexpr int64_t kAssumedMemory = int64_t{143771} << 20;
-constexpr double kAssumedBandwidth = 4.3e12;
-constexpr double kAssumedFlops = 800e12;
-// A desktop CPU, for the CPU's own dry run.
-constexpr double kAssumedCpuBandwidth = 40e9;
-constexpr double kAssumedCpuFlops = 100e9;
 
 double gb(int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
 
@@ -22,10 +20,15 @@ double gb(int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
 
 int print_dry_run(const RunOptions& options, const std::vector<const suites::Suite*>& wanted,
                   const suites::Plan& plan) {
+  const std::vector<ScoreForecast> scores = score_forecast(wanted, plan);
+  if (!scores.empty()) print_score_forecast(scores);
+  if (std::all_of(wanted.begin(), wanted.end(), [](const suites::Suite* suite) { return suite->scores(); })) return 0;
+  if (!scores.empty()) fmt::print("\n");
   const bool cuda = plan.device == DeviceKind::kCuda;
-  suites::DeviceFacts device{{kAssumedMemory, kAssumedMemory}, kAssumedBandwidth, kAssumedFlops};
+  const AssumedRates rates = assumed_rates(plan.device);
+  suites::DeviceFacts device{{kAssumedMemory, kAssumedMemory}, rates.read_bytes_per_s, rates.flops_per_s};
   std::string memory_source = "assumed";
-  if (!cuda) device = {device_memory(plan.device), kAssumedCpuBandwidth, kAssumedCpuFlops};
+  if (!cuda) device.memory = device_memory(plan.device);
   if (!cuda) memory_source = "free now";
   if (cuda && cuda_available()) {
     device.memory = device_memory(plan.device);

@@ -5,12 +5,15 @@
 #include "harness/cli.h"
 #include "suites/decode.h"
 #include "suites/memory.h"
+#include "suites/mmlu_suite.h"
+#include "suites/ruler_suite.h"
 
 int main(int argc, char** argv) {
   kdabench::Parts parts;
   parts.registry.add(kdabench::kimi_linear_architecture());
   parts.registry.add(kdabench::mla_architecture());
   parts.registry.add(kdabench::gdn_h_architecture());
-  parts.suites = {kdabench::suites::decode_suite(), kdabench::suites::memory_suite()};
+  parts.suites = {kdabench::suites::decode_suite(), kdabench::suites::memory_suite(), kdabench::suites::mmlu_suite(),
+                  kdabench::suites::ruler_suite()};
   return kdabench::run_command_line(argc, argv, parts);
 }

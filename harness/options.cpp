@@ -1,6 +1,8 @@
 #include "harness/options.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <type_traits>
 
 #include "harness/parse.h"
@@ -22,6 +24,12 @@ std::string as_typed(const std::string& where, const Json& value) {
     require(!item.is_array(), where, " has a list within a list.");
     text += (text.empty() ? "" : ",") + as_typed(where, item);
   }
+  return text;
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ",") + word;
   return text;
 }
 
@@ -182,9 +190,87 @@ std::vector<suites::Peer> peers(const Registry& registry, const ModelConfig& con
   return result;
 }
 
+namespace {
+
+namespace fs = std::filesystem;
+
+// MODEL -> folder, in the order of the models asked for.
+std::vector<std::pair<std::string, std::string>> checkpoint_folders(const std::string& where,
+                                                                    const std::vector<std::string>& models) {
+  const bool all_models = join(models) == RunOptions().models;  // nobody asked for these
+  std::vector<std::pair<std::string, std::string>> found;
+  if (where.find('=') != std::string::npos) {
+    for (const std::string& item : parse_list("checkpoint", where)) {
+      const size_t equals = item.find('=');
+      require(equals != std::string::npos && equals > 0 && equals + 1 < item.size(), "--checkpoint wants MODEL=DIR, got ",
+              item, ".");
+      const std::string model = item.substr(0, equals);
+      if (all_models || std::find(models.begin(), models.end(), model) != models.end())
+        found.emplace_back(model, item.substr(equals + 1));
+    }
+    for (const std::string& model : models)
+      require(all_models || std::any_of(found.begin(), found.end(), [&](const auto& f) { return f.first == model; }),
+              "--models names ", model, ", for which --checkpoint has no folder.");
+    return found;
+  }
+  require(fs::is_directory(where), "--checkpoint ", where, " is no folder.");
+  if (fs::exists(fs::path(where) / "config.json")) {
+    require(all_models || models.size() == 1, "--checkpoint ", where, " is one model's, --models names ", models.size(),
+            "; name one, or give MODEL=DIR,MODEL=DIR.");
+    return {{all_models ? "kimi-linear" : models.front(), where}};
+  }
+  for (const std::string& model : models) {
+    const fs::path folder = fs::path(where) / model;
+    const bool there = fs::exists(folder / "config.json");
+    require(there || all_models, "--checkpoint ", where, " has no folder ", model, " with config.json.");
+    if (there) found.emplace_back(model, folder.string());
+  }
+  require(!found.empty(), "--checkpoint ", where, " has no config.json, and no folder named after a model that has one.");
+  return found;
+}
+
+suites::AccuracyPlan accuracy_plan(const AccuracyFlags& flags) {
+  suites::AccuracyPlan plan;
+  const char* const data = std::getenv("KDABENCH_DATA");
+  plan.data = !flags.data.empty() ? flags.data : data ? data : "";
+  plan.tokenizer = flags.tokenizer;
+  plan.prompt_format = parse_choice("template", flags.prompt_format, {"auto", "base", "chat"});
+  plan.rows = parse_integer("rows", flags.rows, 0);
+  plan.allow_random_weights = flags.allow_random_weights;
+  plan.subjects = parse_list("subjects", flags.subjects);
+  plan.mmlu_style = parse_choice("mmlu-style", flags.mmlu_style, {"lm-eval", "hendrycks"});
+  plan.limit = parse_integer("limit", flags.limit, 0);
+  plan.lengths = parse_counts("lengths", flags.lengths);
+  plan.tasks = parse_list("tasks", flags.tasks);
+  plan.samples = parse_integer("samples", flags.samples, 1);
+  plan.task_seed = static_cast<uint64_t>(parse_integer("task-seed", flags.task_seed, 0));
+  plan.jsonl = flags.jsonl;
+  return plan;
+}
+
+}  // namespace
+
+std::vector<suites::Peer> checkpoint_peers(const Registry& registry, const std::string& where,
+                                           const std::vector<std::string>& models, const ModelFlags& flags) {
+  const auto folders = checkpoint_folders(where, models);
+  const auto parent = [](const std::string& folder) { return fs::weakly_canonical(folder).parent_path(); };
+  bool beside = folders.size() > 1;
+  for (const auto& [model, folder] : folders) beside = beside && parent(folder) == parent(folders.front().second);
+  std::vector<suites::Peer> result;
+  for (const auto& [model, folder] : folders) {
+    const Architecture& architecture = registry.find(model);
+    for (const suites::Peer& known : result)
+      require(known.name != model, "--checkpoint names two folders for ", model, "; give one each.");
+    ModelConfig config = configured(folder, flags);
+    const std::string own = fs::weakly_canonical(folder).filename().string();
+    if (beside) config.name = parent(folder).filename().string() + config.name.substr(own.size());
+    result.push_back({model, architecture.layout(config, {}), folder, config});
+  }
+  return result;
+}
+
 suites::Plan resolve(const RunOptions& options, const Registry& registry) {
   suites::Plan plan;
-  plan.config = configured(options.config, options.model);
   plan.device = parse_device(options.device);
   plan.precision = options.dtype.empty() ? default_precision(plan.device) : parse_precision(options.dtype);
   require((plan.device == DeviceKind::kCuda) == (plan.precision == Precision::kBf16), "--dtype ",
@@ -192,7 +278,15 @@ suites::Plan resolve(const RunOptions& options, const Registry& registry) {
           "; the CPU has fp32 and fp64, CUDA has bf16.");
   const std::vector<std::string> models = parse_list("models", options.models);
   require(!models.empty(), "--models wants at least one model, got nothing.");
-  plan.peers = peers(registry, plan.config, models, parse_list("hybrid-ratio", options.hybrid_ratio));
+  if (options.checkpoint.empty()) {
+    plan.config = configured(options.config, options.model);
+    plan.peers = peers(registry, plan.config, models, parse_list("hybrid-ratio", options.hybrid_ratio));
+  } else {
+    require(options.hybrid_ratio.empty(), "--hybrid-ratio changes layers whose weights --checkpoint has; give one of them.");
+    plan.peers = checkpoint_peers(registry, options.checkpoint, models, options.model);
+    plan.config = *plan.peers.front().config;
+  }
+  plan.accuracy = accuracy_plan(options.accuracy);
   if (options.sweeps.empty()) add_sweep(options.sweep, plan.device, plan.points);
   for (const SweepFlags& sweep : options.sweeps) add_sweep(sweep, plan.device, plan.points);
   plan.steps = parse_integer("steps", options.steps, 1);

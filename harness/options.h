@@ -43,12 +43,39 @@ struct SweepFlags {
   }
 };
 
+// The accuracy suites.
+struct AccuracyFlags {
+  std::string data, tokenizer, prompt_format = "auto", rows = "0";
+  std::string subjects, mmlu_style = "lm-eval", limit = "0";
+  std::string lengths = "4K", tasks, samples = "500", task_seed = "42", jsonl;
+  bool allow_random_weights = false;
+
+  template <class V> void fields(V&& v) {
+    constexpr const char* kGroup = "Accuracy (mmlu, ruler)";
+    v("data", data, kGroup, "folder that holds mmlu/ and ruler/; default: $KDABENCH_DATA");
+    v("tokenizer", tokenizer, kGroup, "rank file, folder or bytes; default: the checkpoint's, bytes for 256 ids");
+    v("template", prompt_format, kGroup, "generated answers: base (text alone), chat (the checkpoint's turns), or auto");
+    v("rows", rows, kGroup, "sequences read together; 0: what suits device and length");
+    v("subjects", subjects, kGroup, "mmlu: some of the 57");
+    v("mmlu-style", mmlu_style, kGroup, "mmlu: prompts of lm-eval or of hendrycks");
+    v("limit", limit, kGroup, "mmlu: the first questions of each subject; 0: all");
+    v("lengths", lengths, kGroup, "ruler: tokens of prompt and answer");
+    v("tasks", tasks, kGroup, "ruler: some of the 13");
+    v("samples", samples, kGroup, "ruler: prompts of each task and length");
+    v("task-seed", task_seed, kGroup, "ruler: seed of the prompts");
+    v("jsonl", jsonl, kGroup, "ruler: read DIR/TASK.jsonl or DIR/TASK/validation.jsonl instead of making prompts");
+    v("allow-random-weights", allow_random_weights, kGroup, "score random weights too: a trial of the machinery");
+  }
+};
+
 struct RunOptions {
   std::vector<std::string> suites;            // positional
   std::string models = "kimi-linear,mla,gdn-h", config = "tiny", device = "cpu", dtype, hybrid_ratio;
   SweepFlags sweep;
   std::string steps = "32", warmup = "8", fill = "random", seed = "1", timeout = "0";
   ModelFlags model;
+  AccuracyFlags accuracy;
+  std::string checkpoint;
   std::string out, plan, progress = "auto", device_memory, device_bandwidth;
   bool resume = false, force = false, dry_run = false, breakdown = false;
   std::vector<SweepFlags> sweeps;             // from a plan file; empty: `sweep` alone
@@ -57,6 +84,8 @@ struct RunOptions {
     constexpr const char* kWhat = "What to measure";
     v("models", models, kWhat, "architectures, see `kdabench models`");
     v("config", config, kWhat, "preset, or a folder with config.json");
+    v("checkpoint", checkpoint, kWhat,
+      "weights and config: a folder, a folder of folders named after the models, or MODEL=DIR,...");
     v("device", device, kWhat, "cpu or cuda");
     v("dtype", dtype, kWhat, "fp32, fp64 or bf16; default: fp32 on the CPU, bf16 on CUDA");
     v("hybrid-ratio", hybrid_ratio, kWhat, "linear layers to each full-attention layer, e.g. 3:1 or 1:1,7:1");
@@ -69,6 +98,7 @@ struct RunOptions {
     v("breakdown", breakdown, kHow, "take the decode step apart: time and floor of each part");
     v("timeout", timeout, kHow, "seconds for one cell, checked between its phases; 0 is no limit");
     model.fields(v);
+    accuracy.fields(v);
     constexpr const char* kOutput = "Output and control";
     v("out", out, kOutput, "report to write; without it only the table is printed");
     v("resume", resume, kOutput, "keep the finished cells of an interrupted run with this --out");
@@ -94,6 +124,11 @@ ModelConfig configured(const std::string& name_or_path, const ModelFlags& flags)
 // One peer for each model, and for each hybrid ratio that changes its layers: kimi-linear, kimi-linear@7:1.
 std::vector<suites::Peer> peers(const Registry& registry, const ModelConfig& config,
                                 const std::vector<std::string>& models, const std::vector<std::string>& ratios);
+
+// One peer for each checkpoint that --checkpoint names, with its own config. Folders beside each other share their
+// parent's name, so that they stand in one table.
+std::vector<suites::Peer> checkpoint_peers(const Registry& registry, const std::string& where,
+                                           const std::vector<std::string>& models, const ModelFlags& flags);
 
 suites::Plan resolve(const RunOptions& options, const Registry& registry);
 

@@ -9,6 +9,8 @@
 namespace kdabench {
 namespace {
 
+constexpr double kPlainSeconds = 60;           // a log gets a line this often while a cell lasts
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -34,7 +36,8 @@ void ProgressLine::clear() {
 std::string ProgressLine::left() const {
   const double share = cells_ == 0 ? 0 : (static_cast<double>(done_) + fraction_) / static_cast<double>(cells_);
   const double spent = seconds_since(start_);
-  if (done_ == 0 || done_ == cells_ || share <= 0 || spent < 2) return "";
+  const bool first = done_ == 0;             // nothing to go by but its own share
+  if (done_ == cells_ || share <= 0 || spent < (first ? 20 : 2) || (first && fraction_ < 0.02)) return "";
   const double left = spent * (1 - share) / share;
   return left < 90 ? fmt::format(", about {:.0f} s left", left) : fmt::format(", about {:.0f} min left", left / 60);
 }
@@ -48,6 +51,11 @@ void ProgressLine::starting(const std::string& what) {
 
 void ProgressLine::update(const std::string& phase, double fraction) {
   fraction_ = fraction;
+  if (style_ == ProgressStyle::kPlain && !phase.empty() && seconds_since(drawn_at_) > kPlainSeconds) {
+    if (drawn_at_ != std::chrono::steady_clock::time_point{})
+      fmt::print(stderr, "[{}/{}{}] {}: {} {:.0f} %\n", done_, cells_, left(), what_, phase, 100 * fraction);
+    drawn_at_ = std::chrono::steady_clock::now();
+  }
   if (style_ != ProgressStyle::kTerminal) return;
   if (drawn_ && fraction < 1 && seconds_since(drawn_at_) < 0.1) return;
   std::string line = fmt::format("[{}/{}{}] {}", done_, cells_, left(), what_);

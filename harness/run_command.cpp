@@ -10,6 +10,7 @@
 #include "harness/ceilings.h"
 #include "harness/cli.h"
 #include "harness/dry_run.h"
+#include "harness/score_forecast.h"
 #include "harness/machine.h"
 #include "harness/options.h"
 #include "harness/parse.h"
@@ -33,7 +34,8 @@ Every flag but the paths takes a list where a list makes sense: --context 4K,128
 A plan file is JSON; its keys are these flags, "suites" besides, and "sweeps": a list of objects with their own
 context, batch, protocol and cache-budget. See suites/plans/.
 
-Finished cells are kept in OUT.jsonl while the run lasts; --resume continues after an interruption.
+Finished cells are kept in OUT.jsonl while the run lasts; --resume continues after an interruption. Accuracy suites keep
+every scored item in OUT.items.jsonl, also afterwards; --resume scores nothing twice.
 
 Exit codes: 0 every cell is ok, oom or skipped; 2 a cell ended in an error, or the command line or a file is wrong, or
 nothing at all fits the device; 3 a cell ran into --timeout; 4 a measurement is invalid; 5 a result is incorrect.)";
@@ -43,6 +45,7 @@ std::map<std::string, Cell> kept_cells(const std::vector<Cell>& cells, const sui
   std::map<std::string, Cell> kept;
   for (const Cell& cell : cells) {
     if (cell.status == "error" || cell.status == "timeout") continue;
+    if (cell.axes.protocol == "accuracy") continue;  // made again from its items, which know their prompts
     require(cell.axes.steps == plan.steps && cell.axes.fill == plan.fill, "--resume found ", cell.id,
             " measured with --steps ", cell.axes.steps, " --fill ", cell.axes.fill,
             "; give the same, or --force to start again.");
@@ -52,14 +55,21 @@ std::map<std::string, Cell> kept_cells(const std::vector<Cell>& cells, const sui
 }
 
 std::string summary(const Cell& cell) {
-  const std::string where = fmt::format("{} {} {} x {}", cell.suite, cell.axes.model,
-                                        reports::readable_tokens(cell.axes.context), cell.axes.batch);
+  std::string where = fmt::format("{} {} {} x {}", cell.suite, cell.axes.model,
+                                  reports::readable_tokens(cell.axes.context), cell.axes.batch);
+  if (cell.axes.protocol == "accuracy")
+    where = fmt::format("{} {}{} {}", cell.suite, cell.axes.model,
+                        cell.axes.context > 0 ? " " + reports::readable_tokens(cell.axes.context) : "",
+                        cell.axes.task.value_or(""));
   if (cell.status != "ok") return fmt::format("{}: {}. {}", where, cell.status, cell.status_reason);
   if (cell.timing) {
     std::string line = fmt::format("{}: {} ms a step", where, reports::readable_ms(cell.timing->stats.median_ns));
     if (cell.floor && cell.floor->fraction) line += fmt::format(", {:.0f} % of its floor", 100 * *cell.floor->fraction);
     return line;
   }
+  if (cell.accuracy && cell.accuracy->score)
+    return fmt::format("{}: {} of {} items{}", where, reports::readable_score(*cell.accuracy), cell.accuracy->n,
+                       cell.accuracy->score->random_weights ? ", random weights" : "");
   if (cell.memory)
     return fmt::format("{}: {} cached", where,
                        reports::readable_bytes(static_cast<double>(cell.memory->cache_bytes_allocated)));
@@ -68,8 +78,9 @@ std::string summary(const Cell& cell) {
 
 class RunHost : public suites::Host {
  public:
-  RunHost(ProgressLine& line, std::map<std::string, Cell> kept, reports::CellStream* stream, Nvml* nvml)
-      : line_(line), cells_(std::move(kept)), stream_(stream), nvml_(nvml) {}
+  RunHost(ProgressLine& line, std::map<std::string, Cell> kept, reports::CellStream* stream, reports::ItemLog* items,
+          Nvml* nvml)
+      : line_(line), cells_(std::move(kept)), stream_(stream), items_(items), nvml_(nvml) {}
 
   bool finished_before(const std::string& id) const override { return cells_.count(id) > 0; }
   void starting(const std::string& what) override { line_.starting(what); }
@@ -83,15 +94,20 @@ class RunHost : public suites::Host {
     if (!nvml_) return {};
     return nvml_->read();
   }
-  const Cell* find(const std::string& id) const {
+  const Cell* find_cell(const std::string& id) const override {
     const auto at = cells_.find(id);
     return at == cells_.end() ? nullptr : &at->second;
+  }
+  const reports::Item* find_item(const std::string& key) const override { return items_ ? items_->find(key) : nullptr; }
+  void scored(const reports::Item& item) override {
+    if (items_) items_->append(item);
   }
 
  private:
   ProgressLine& line_;
   std::map<std::string, Cell> cells_;         // kept and new
   reports::CellStream* stream_;
+  reports::ItemLog* items_;
   Nvml* nvml_;
 };
 
@@ -120,8 +136,9 @@ void check_output(const RunOptions& options) {
   if (!options.resume && !options.force) {
     require(!fs::exists(options.out), options.out, " exists; give --force to replace it, --resume to continue it, or "
             "another --out.");
-    require(!fs::exists(stream), stream.string(), " holds cells of an unfinished run; give --resume to continue it or "
-            "--force to discard it.");
+    for (const fs::path& left : {stream, reports::ItemLog::path_for(options.out)})
+      require(!fs::exists(left), left.string(), " is what an unfinished run left; give --resume to continue it or "
+              "--force to discard it.");
   }
   reports::check_writable(options.out);
 }
@@ -129,6 +146,8 @@ void check_output(const RunOptions& options) {
 // A run in which no cell fits is a mistake in the command line, found before any work.
 void check_something_fits(const std::vector<const suites::Suite*>& wanted, const suites::Plan& plan) {
   std::string first;
+  for (const suites::Suite* suite : wanted)
+    if (suite->scores()) return;             // these choose what fits
   for (const suites::Forecast& row : suites::forecast(wanted, plan, {device_memory(plan.device), 0, 0})) {
     if (row.fit.fits) return;
     if (first.empty()) first = row.task.cell.id + ": " + row.fit.reason;
@@ -165,10 +184,12 @@ int measure(const Call& call, RunOptions& options, const std::vector<const suite
   require(plan.device != DeviceKind::kCuda || cuda_available(&reason), "--device cuda is not available: ", reason);
   check_output(options);
   check_something_fits(wanted, plan);
+  const std::vector<ScoreForecast> scores = score_forecast(wanted, plan);
 
   Probe here = probe(plan.device);
   std::vector<Cell> earlier;
   std::unique_ptr<reports::CellStream> stream;
+  std::unique_ptr<reports::ItemLog> items;
   if (!options.out.empty()) {
     if (options.resume && fs::exists(options.out)) {
       const reports::Report old = reports::read_report(options.out);
@@ -178,6 +199,7 @@ int measure(const Call& call, RunOptions& options, const std::vector<const suite
     }
     stream = std::make_unique<reports::CellStream>(options.out, options.resume);
     earlier.insert(earlier.end(), stream->resumed().begin(), stream->resumed().end());
+    if (!scores.empty()) items = std::make_unique<reports::ItemLog>(options.out, options.resume);
   }
 
   reports::Report report;
@@ -195,17 +217,19 @@ int measure(const Call& call, RunOptions& options, const std::vector<const suite
   for (const suites::Task& task : all) known += kept.count(task.cell.id);
   ProgressLine line(progress_style(options.progress), all.size() - known);
   if (known > 0) line.note(fmt::format("kept {} of {} cells", known, all.size()));
+  if (!scores.empty()) line.note(estimate_text(scores));
+  if (items && items->kept() > 0) line.note(fmt::format("kept {} scored items", items->kept()));
   if (std::any_of(wanted.begin(), wanted.end(), [](const suites::Suite* suite) { return suite->needs_ceilings; })) {
     line.starting("ceilings of the device");
     report.ceilings = measure_ceilings(plan.device);
   } else {
     report.ceilings.method = "not measured: no suite of this run is timed";
   }
-  RunHost host(line, std::move(kept), stream.get(), here.nvml.get());
+  RunHost host(line, std::move(kept), stream.get(), items.get(), here.nvml.get());
   suites::run(wanted, plan, report.ceilings, host);
 
   for (const suites::Task& task : all)
-    if (const Cell* cell = host.find(task.cell.id)) report.cells.push_back(*cell);
+    if (const Cell* cell = host.find_cell(task.cell.id)) report.cells.push_back(*cell);
   report.meta.finished_utc = utc_now();
   if (stream) {
     reports::write_report(options.out, report);

@@ -23,7 +23,7 @@ std::string cell_id(const std::string& suite, const Axes& axes) {
   std::string id = fmt::format("{}/model={};config={};device={};dtype={};context={}", suite, axes.model,
                                axes.config, axes.device, axes.dtype, axes.context);
   const bool same_memory = axes.protocol == "same-memory";
-  if (!same_memory) id += fmt::format(";batch={}", axes.batch);
+  if (!same_memory && axes.protocol != "accuracy") id += fmt::format(";batch={}", axes.batch);
   id += ";protocol=" + axes.protocol;
   if (same_memory && axes.cache_budget_bytes) id += fmt::format(";cache_budget={}", *axes.cache_budget_bytes);
   if (axes.task) id += ";task=" + *axes.task;

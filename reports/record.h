@@ -109,7 +109,7 @@ struct Axes {
     v("dtype", dtype, "activations and weights: fp32 or bf16");
     v("context", context, "tokens cached before the first timed step");
     v("batch", batch, "sequences decoded together");
-    v("protocol", protocol, "same-batch or same-memory");
+    v("protocol", protocol, "same-batch, same-memory, or accuracy");
     v("cache_budget_bytes", cache_budget_bytes, "same-memory: bytes the caches of all sequences may take");
     v("fill", fill, "how the cache was filled: random or prefill");
     v("steps", steps, "timed decode steps");
@@ -222,17 +222,66 @@ struct Floor {
   }
 };
 
+// One line of a score: a subject, a group of subjects.
+struct ScoreRow {
+  std::string name, group;
+  double value = 0;
+  std::optional<double> stderr_value;
+  int64_t n = 0;
+  std::optional<int64_t> ties;
+  bool at_chance = false;
+  template <class V> void fields(V&& v) {
+    v("name", name, "subject or group");
+    v("group", group, "the group it belongs to, or empty");
+    v("value", value, "its score, 0 to 1");
+    v("stderr", stderr_value, "standard error, or null for a single item");
+    v("n", n, "items");
+    v("ties", ties, "items whose best answers had equal scores, where answers are compared");
+    v("at_chance", at_chance, "whether the score is within two standard errors of as many guesses");
+  }
+};
+
+// What was scored, so that another program can repeat it.
+struct Score {
+  std::string wording, prompt_format, tokenizer, prompts_sha256, gold_sha256;
+  int64_t items_total = 0, prompt_tokens = 0, read_tokens = 0, generated_tokens = 0;
+  double seconds = 0;
+  std::optional<double> chance;
+  std::optional<int64_t> ties;
+  bool at_chance = false, random_weights = false;
+  std::vector<ScoreRow> rows;
+  template <class V> void fields(V&& v) {
+    v("wording", wording, "what the score may be called, with its data, examples and seed");
+    v("prompt_format", prompt_format, "base: the text alone; chat: the checkpoint's turns around it");
+    v("tokenizer", tokenizer, "rank file, or bytes");
+    v("prompts_sha256", prompts_sha256, "of all prompts in order, each followed by a NUL byte");
+    v("gold_sha256", gold_sha256, "of the right answers in order");
+    v("items_total", items_total, "items of the whole test; more than n when only some were asked for");
+    v("prompt_tokens", prompt_tokens, "tokens of all prompts");
+    v("read_tokens", read_tokens, "tokens the model read in this run: shared beginnings once, kept items not at all");
+    v("generated_tokens", generated_tokens, "tokens the model generated in this run");
+    v("seconds", seconds, "wall time of this run's part");
+    v("chance", chance, "score of guessing, where there is one");
+    v("ties", ties, "items whose best answers had equal scores, where answers are compared");
+    v("at_chance", at_chance, "whether the score is within two standard errors of as many guesses");
+    v("random_weights", random_weights, "whether the weights were drawn from a seed: the score then says nothing");
+    v("rows", rows, "subjects and groups, where the test has them");
+  }
+};
+
 struct Accuracy {
   std::string metric;
   double value = 0;
   std::optional<double> bound, stderr_value;
   int64_t n = 0;
+  std::optional<Score> score = {};
   template <class V> void fields(V&& v) {
     v("metric", metric, "what was compared");
     v("value", value, "the result");
     v("bound", bound, "what the result may not exceed, for a check");
     v("stderr", stderr_value, "standard error");
     v("n", n, "items");
+    v("score", score, "for a score on a task: what was scored");
   }
 };
 
@@ -345,8 +394,8 @@ struct Report {
 
 // Canonical cell id: the axes that name the point, in this order:
 //   suite/model=..;config=..;device=..;dtype=..;context=..;batch=..;protocol=..[;cache_budget=..][;task=..]
-// Same-memory cells have no batch in it: how many sequences fit is a result. Steps and fill are settings, not
-// identity.
+// Same-memory cells have no batch in it: how many sequences fit is a result. Nor have accuracy cells: who is read
+// beside a prompt does not change its score. Steps and fill are settings, not identity.
 std::string cell_id(const std::string& suite, const Axes& axes);
 
 // Quantiles of type 7 (linear between order statistics); stddev is 0 for one sample. Throws

@@ -9,18 +9,10 @@
 #include <sstream>
 #include <tuple>
 
+#include "reports/grid.h"
+
 namespace kdabench::reports {
 namespace {
-
-// A column has a group (a model) and a name under it; without a group the name stands alone.
-struct Column {
-  std::string group, name;
-};
-
-struct Grid {
-  std::vector<Column> columns;
-  std::vector<std::vector<std::string>> rows;
-};
 
 // Code points, not bytes: a dash outside ASCII is one column wide.
 size_t width_of(const std::string& text) {
@@ -103,16 +95,6 @@ std::string markdown(Grid grid) {
 }
 
 std::string percent(double fraction) { return fmt::format("{:.0f} %", 100 * fraction); }
-
-// In the order of the paper's tables, then by name.
-std::vector<std::string> in_order(const std::set<std::string>& models) {
-  std::vector<std::string> order;
-  for (const char* known : {"mla", "gdn-h", "kimi-linear"})
-    if (models.count(known)) order.push_back(known);
-  for (const std::string& model : models)
-    if (std::find(order.begin(), order.end(), model) == order.end()) order.push_back(model);
-  return order;
-}
 
 bool has_time(const Cell& cell) { return cell.status == "ok" && cell.timing; }
 
@@ -259,11 +241,15 @@ std::string tables(const Report& report, TableStyle style) {
         cells.front()->axes.protocol != "same-memory" && batches.size() == 1 && *batches.begin() > 0;
     const std::string title = name + (one_batch ? fmt::format(", batch {}", *batches.begin()) : "");
     const bool decode = suite == "decode";
-    const Grid grid = decode || suite == "prefill" ? sweep(cells, decode) : listing(cells);
+    const bool accuracy = cells.front()->axes.protocol == "accuracy";
+    const Grid grid = accuracy                      ? score_grid(cells)
+                      : decode || suite == "prefill" ? sweep(cells, decode)
+                                                     : listing(cells);
     const bool plain = style == TableStyle::terminal;
     out += (out.empty() ? "" : "\n") + (plain ? title + "\n" : "**" + title + "**\n") + "\n";
     out += plain ? terminal(grid) : markdown(grid);
     std::set<std::string> reasons;
+    if (accuracy) reasons = score_notes(cells);
     for (const Cell* cell : cells)
       if (cell->status != "ok" && !cell->status_reason.empty())
         reasons.insert(fmt::format("{}: {}", cell->status, cell->status_reason));

@@ -27,5 +27,6 @@ void replace_between_markers(const fs::path& file, const std::string& text);
 std::string readable_tokens(int64_t tokens);  // 4096 -> 4K, 1048576 -> 1M, 1000 -> 1000
 std::string readable_bytes(double bytes);     // 8.46e9 -> 7.88 GiB
 std::string readable_ms(double ns);           // three significant digits, unit not written
+std::string readable_score(const Accuracy& accuracy);  // 0.2531, 0.01 -> 25.3 % +- 1.0 (chance)
 
 }  // namespace kdabench::reports

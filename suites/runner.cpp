@@ -19,6 +19,10 @@ void measure(const Task& task, Model& model, const Plan& plan, const reports::Ce
   const NvtxRange range(cell.id.c_str());
   Bench bench{model, *task.peer, plan, ceilings, host, Deadline(plan.timeout_s)};
   try {
+    if (task.suite->scores()) {
+      cell.status = "ok";
+      return task.suite->measure(bench, cell);
+    }
     const Fit room = fit(task.point, [&](int64_t batch) {
       return predict_on(model, *task.suite, plan, task.point.context, batch);
     }, device_memory(plan.device));
@@ -45,10 +49,17 @@ void measure(const Task& task, Model& model, const Plan& plan, const reports::Ce
 
 }  // namespace
 
+Plan plan_of(const Plan& plan, const Peer& peer) {
+  Plan own = plan;
+  if (peer.config) own.config = *peer.config;
+  return own;
+}
+
 ModelOptions model_options(const Plan& plan, const Peer& peer) {
   ModelOptions options;
-  options.config = plan.config;
+  options.config = peer.config.value_or(plan.config);
   options.layout = peer.layout;
+  options.checkpoint = peer.checkpoint;
   options.device = plan.device;
   options.precision = plan.precision;
   options.seed = plan.seed;
@@ -59,12 +70,12 @@ std::vector<Task> tasks(const std::vector<const Suite*>& suites, const Plan& pla
   std::vector<Task> result;
   for (const Peer& peer : plan.peers)
     for (const Suite* suite : suites)
-      for (const Point& point : plan.points) {
+      for (const Point& point : suite->points ? suite->points(plan) : plan.points) {
         reports::Cell cell;
         cell.suite = suite->name;
         reports::Axes& axes = cell.axes;
         axes.model = peer.name;
-        axes.config = plan.config.name;
+        axes.config = peer.config.value_or(plan.config).name;
         axes.device = device_name(plan.device);
         axes.dtype = precision_name(plan.precision);
         axes.protocol = point.same_memory() ? "same-memory" : "same-batch";
@@ -73,6 +84,12 @@ std::vector<Task> tasks(const std::vector<const Suite*>& suites, const Plan& pla
         axes.batch = point.batch;
         axes.steps = plan.steps;
         axes.cache_budget_bytes = point.cache_budget_bytes;
+        if (!point.task.empty()) axes.task = point.task;
+        if (suite->scores()) {
+          axes.protocol = "accuracy";
+          axes.fill = "prompts";
+          axes.steps = axes.batch = 0;
+        }
         cell.id = reports::cell_id(cell.suite, axes);
         result.push_back({suite, &peer, point, cell});
       }
@@ -102,9 +119,11 @@ std::vector<Forecast> forecast(const std::vector<const Suite*>& suites, const Pl
     Forecast row;
     row.task = std::move(task);
     const Suite& suite = *row.task.suite;
+    if (suite.scores()) continue;            // see Suite::workload
     const Peer& peer = *row.task.peer;
+    const Plan own = plan_of(plan, peer);
     const int64_t context = row.task.point.context;
-    row.weight_bytes = weight_bytes(plan.config, peer.layout, bytes);
+    row.weight_bytes = weight_bytes(own.config, peer.layout, bytes);
     DeviceMemoryState memory = device.memory;
     memory.free_bytes -= row.weight_bytes;
     if (memory.free_bytes < 0) {
@@ -115,13 +134,13 @@ std::vector<Forecast> forecast(const std::vector<const Suite*>& suites, const Pl
     } else {
       const ModelOptions options = model_options(plan, peer);
       row.fit = fit(row.task.point, [&](int64_t batch) {
-        return predict_session(options, suite.session(plan, context, batch));
+        return predict_session(options, suite.session(own, context, batch));
       }, memory);
     }
     const int64_t batch = std::max<int64_t>(1, row.fit.fits ? row.fit.batch : row.task.point.batch);
     row.task.cell.axes.batch = batch;
-    row.cost = decode_cost(plan.config, peer.layout, bytes, batch, context + (plan.steps - 1) / 2,
-                           expected_distinct_experts(plan.config, batch));
+    row.cost = decode_cost(own.config, peer.layout, bytes, batch, context + (plan.steps - 1) / 2,
+                           expected_distinct_experts(own.config, batch));
     row.floor_ns = floor_ns(row.cost, device.read_bytes_per_s, device.gemm_flops_per_s);
     result.push_back(std::move(row));
   }
@@ -142,6 +161,7 @@ void run(const std::vector<const Suite*>& suites, const Plan& plan, const report
         host.finished(task->cell);
       }
     };
+    const Plan own = plan_of(plan, peer);
     std::unique_ptr<Model> model;
     try {
       host.starting("weights of " + peer.name);
@@ -160,7 +180,7 @@ void run(const std::vector<const Suite*>& suites, const Plan& plan, const report
     }
     for (Task* task : left) {
       host.starting(task->cell.id);
-      measure(*task, *model, plan, ceilings, host, task->cell);
+      measure(*task, *model, own, ceilings, host, task->cell);
       host.finished(task->cell);
     }
   }

@@ -3,10 +3,13 @@
 // enumerates cells, builds models and turns exceptions into statuses.
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "kernels/base/error.h"
+#include "reports/items.h"
 #include "reports/record.h"
 #include "suites/plan.h"
 
@@ -28,6 +31,10 @@ class Host {
   virtual void progress(const std::string& what, double fraction) = 0;     // within it, 0 to 1
   virtual void finished(const reports::Cell& cell) = 0;
   virtual std::optional<GpuReading> gpu() = 0;                             // empty on the CPU
+  // Accuracy suites: a cell of this run or a kept one; an item scored before, by its key; and an item to keep.
+  virtual const reports::Cell* find_cell(const std::string&) const { return nullptr; }
+  virtual const reports::Item* find_item(const std::string&) const { return nullptr; }
+  virtual void scored(const reports::Item&) {}
 };
 
 class Timeout : public Error {
@@ -63,14 +70,28 @@ struct Bench {
   Deadline deadline;
 };
 
+// What an accuracy suite asks of one model at one point, for an estimate before it starts.
+struct Workload {
+  int64_t prompts = 0;
+  int64_t read_tokens = 0, generated_tokens = 0;   // at most
+  int64_t longest = 0;                             // tokens of one sequence, generated ones too
+  std::string note;                                // prompt format, tokenizer
+};
+
 struct Suite {
   std::string name;
   std::string summary;                        // one line for --help
   bool needs_ceilings = false;
-  SessionOptions (*session)(const Plan& plan, int64_t context, int64_t batch);
+  std::function<SessionOptions(const Plan& plan, int64_t context, int64_t batch)> session;
   // Fills in everything but id and axes. What it throws becomes the status: OutOfMemory `oom`, Timeout `timeout`,
   // anything else `error`.
-  void (*measure)(Bench& bench, reports::Cell& cell);
+  std::function<void(Bench& bench, reports::Cell& cell)> measure;
+  // Accuracy suites alone. They have points of their own in place of the sweep's, choose their sessions themselves, and
+  // want trained weights. `workload` reads whatever the cell needs but the weights, so that what is wrong with a file or
+  // a name is found before anything is loaded.
+  std::function<std::vector<Point>(const Plan& plan)> points = {};
+  std::function<Workload(const Plan& plan, const Peer& peer, const Point& point)> workload = {};
+  bool scores() const { return static_cast<bool>(workload); }
 };
 
 // Ends the cell without a result: a cell that is not ok has no speed.
