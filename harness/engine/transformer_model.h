@@ -120,6 +120,9 @@ class TransformerModel final : public Model {
               " belongs to no part of this model; is this the right architecture?");
     int64_t done = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
+      done += tensors[i].count();
+      progress("loading weights", static_cast<double>(done) / parameters_);
+      if (upload_as_stored(tensors[i], file.find(found[i]))) continue;
       const std::vector<float> values = file.floats(found[i]);
       const int64_t columns = tensors[i].columns();
       for (const WeightPiece<Weight>& piece : tensors[i].pieces) {
@@ -133,8 +136,23 @@ class TransformerModel final : public Model {
                       part.begin() + row * piece.columns());
         store(piece, part);
       }
-      done += tensors[i].count();
-      progress("loading weights", static_cast<double>(done) / parameters_);
+    }
+  }
+
+  // bf16 to bf16 needs no copy on the host: whole rows go from the file's mapping to the device. False where the tensor
+  // is kept otherwise than it is stored.
+  bool upload_as_stored(const WeightTensor<Weight>& tensor, const TensorInfo& stored) {
+    if constexpr (!std::is_same_v<Weight, Bf16>) {
+      return false;
+    } else {
+      const int64_t columns = tensor.columns();
+      const auto whole_rows = [columns](const WeightPiece<Weight>& piece) {
+        return !piece.is_f32 && piece.column == 0 && piece.columns() == columns;
+      };
+      if (stored.dtype != "BF16" || !std::all_of(tensor.pieces.begin(), tensor.pieces.end(), whole_rows)) return false;
+      const auto* const values = reinterpret_cast<const Bf16*>(stored.data.data());
+      for (const WeightPiece<Weight>& piece : tensor.pieces) backend_->upload(piece.weight, values + piece.row * columns);
+      return true;
     }
   }
 
