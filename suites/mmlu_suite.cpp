@@ -192,7 +192,7 @@ void measure(Bench& bench, reports::Cell& cell) {
     cell.validity.reasons.push_back({"beyond_max_length", fmt::format("{} prompts are longer than model_max_length, {}; "
                                                                       "none was cut.", beyond, plan.config.model_max_length)});
   cell.accuracy->score = std::move(score);
-  cell.memory = analytic_memory(plan, bench.peer, cell.axes);
+  cell.memory = memory_of_one(bench, cell.axes);
 }
 
 }  // namespace

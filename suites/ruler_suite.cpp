@@ -159,6 +159,7 @@ void measure_mean(Texts& texts, Bench& bench, reports::Cell& cell) {
   score.random_weights = bench.peer.checkpoint.empty();
   mean.score = std::move(score);
   cell.accuracy = std::move(mean);
+  cell.memory = memory_of_one(bench, cell.axes);
 }
 
 void measure(Texts& texts, Bench& bench, reports::Cell& cell) {
@@ -232,7 +233,7 @@ void measure(Texts& texts, Bench& bench, reports::Cell& cell) {
   if (cell.axes.context > plan.config.model_max_length)
     cell.validity.reasons.push_back({"beyond_max_length", fmt::format("The prompts are longer than model_max_length, {}.",
                                                                       plan.config.model_max_length)});
-  cell.memory = analytic_memory(plan, bench.peer, cell.axes);
+  cell.memory = memory_of_one(bench, cell.axes);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "harness/engine/nvtx.h"
 #include "kernels/base/error.h"
+#include "suites/runner.h"
 
 namespace kdabench::suites {
 namespace {
@@ -209,6 +210,14 @@ std::string weights_fingerprint(const Plan& plan, const Peer& peer) {
   std::string all;
   for (const std::string& file : files) all += file + "\n";
   return all;
+}
+
+reports::Memory memory_of_one(const Bench& bench, const reports::Axes& axes) {
+  reports::Axes one = axes;
+  one.batch = 1;
+  reports::Memory memory = analytic_memory(bench.plan, bench.peer, one);
+  memory.reason = "of one sequence, by arithmetic";
+  return memory;
 }
 
 void require_trained(const Plan& plan, const Peer& peer, const std::string& suite) {

@@ -61,6 +61,9 @@ bool at_chance(double value, int64_t n, double chance);
 // Changes with what the weights are: the files' names, sizes and times, or the seed of random ones.
 std::string weights_fingerprint(const Plan& plan, const Peer& peer);
 
+// The bytes of one sequence at the cell's length; nothing was measured.
+reports::Memory memory_of_one(const Bench& bench, const reports::Axes& axes);
+
 // Refuses random weights unless they are asked for.
 void require_trained(const Plan& plan, const Peer& peer, const std::string& suite);
 
