@@ -81,8 +81,8 @@ int ruler_generate(const RulerFlags& flags) {
         return a.length < b.length;
       });
       const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
-      line.finished(fmt::format("{}: {} samples of {} to {} tokens in {:.1f} s", task, samples.size(),
-                                shortest->length, longest->length, spent.count()));
+      line.finished(fmt::format("{}: {} sample{} of {} to {} tokens in {:.1f} s", task, samples.size(),
+                                samples.size() == 1 ? "" : "s", shortest->length, longest->length, spent.count()));
     } catch (const Error& why) {              // the others may fit; all that do not are named at the end
       refused.push_back(why.what());
       line.finished(task + ": not written");
@@ -112,8 +112,8 @@ void add_ruler_command(CLI::App& app, const Parts&, Action& action) {
   for (const char* name : {"--tokenizer", "--data", "--out"}) command->get_option(name)->required();
   command->footer(
       "\nThe data folder: words/{noun,adjective,verb}list.txt (wonderwords), essays.json with essays_sentences.json\n"
-      "(the text and its sentences), squad.json, hotpotqa.json, and, for cwe beyond about 128K, english_words.json\n"
-      "of NVIDIA/RULER. A task minds only what it needs.\n\n"
+      "(as NLTK's sent_tokenize cuts the text with single spaces), squad.json, hotpotqa.json, and, for cwe beyond\n"
+      "about 128K, english_words.json of NVIDIA/RULER. A task minds only what it needs.\n\n"
       "Exit codes: 0 all written; 2 a task does not fit, a text is missing or damaged: the others are written.");
   command->callback([flags, &action] { action = [flags](const Call&) { return ruler_generate(*flags); }; });
 }

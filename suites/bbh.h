@@ -32,8 +32,8 @@ struct BbhTask {
 
 const std::vector<std::string>& bbh_tasks();  // names, sorted
 
-// `folder` holds bbh/ and cot-prompts/, or a folder bbh that does. All tasks or the one named. Error: a file that is missing,
-// damaged, or of another size.
+// `folder` holds bbh/ and cot-prompts/, or a folder bbh that does. All tasks or the one named. Error: a file that is
+// missing, damaged, or of another size.
 std::vector<BbhTask> read_bbh(const std::string& folder, const std::string& task = "");
 
 std::string bbh_question(const BbhQuestion& question);            // what follows the prefix
