@@ -1,9 +1,7 @@
 #include "harness/nvml.h"
 
 #include <dlfcn.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <vector>
 
@@ -84,10 +82,10 @@ struct Nvml::Library {
   }
 };
 
-Nvml::Nvml(const std::string& pci_bus_id) : library_(std::make_unique<Library>()) {
-  library_->file = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
+Nvml::Nvml(const std::string& pci_bus_id, const std::string& library) : library_(std::make_unique<Library>()) {
+  library_->file = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library_->file) {
-    reason_ = "libnvidia-ml.so.1 is not there";
+    reason_ = library + " is not there";
     return;
   }
   if (library_->call("nvmlInit_v2") != kSuccess) {
@@ -126,11 +124,23 @@ suites::GpuReading Nvml::read() const {
   suites::GpuReading reading;
   reading.reason = reason_;
   if (!reason_.empty()) return reading;
-  const std::optional<unsigned> milliwatts = library_->unsigned_of("nvmlDeviceGetPowerUsage");
-  if (milliwatts) reading.power_watts = *milliwatts * 1e-3;
+  // What this GPU or driver does not say is empty, and named.
+  const auto refused = [&reading](const char* what) {
+    reading.reason += reading.reason.empty() ? "the driver does not say: " : ", ";
+    reading.reason += what;
+  };
+  if (const auto milliwatts = library_->unsigned_of("nvmlDeviceGetPowerUsage")) reading.power_watts = *milliwatts * 1e-3;
+  else refused("power");
   unsigned celsius = 0;
   if (library_->call("nvmlDeviceGetTemperature", library_->device, kTemperatureGpu, &celsius) == kSuccess)
     reading.temperature_celsius = celsius;
+  else
+    refused("temperature");
+  unsigned long long millijoules = 0;
+  if (library_->call("nvmlDeviceGetTotalEnergyConsumption", library_->device, &millijoules) == kSuccess)
+    reading.energy_joules = static_cast<double>(millijoules) * 1e-3;
+  else
+    refused("energy");
 
   std::array<FieldValue, 2> fields{};
   fields[0].field = kFieldThrottlePower;
@@ -140,18 +150,18 @@ suites::GpuReading Nvml::read() const {
     reading.throttle_power_ns = number(fields[0]);
     reading.throttle_thermal_ns = number(fields[1]);
   }
+  if (!reading.throttle_power_ns) refused("time throttled for power");
+  if (!reading.throttle_thermal_ns) refused("time throttled for heat");
 
   std::vector<Process> processes(64);
   auto count = static_cast<unsigned>(processes.size());
   const Status listed = library_->call("nvmlDeviceGetComputeRunningProcesses_v3", library_->device, &count,
                                        processes.data());
-  if (listed == kSuccess || listed == kTooSmall) {
-    // In a container the ids are the host's and ours is not among them; then one of them is us.
-    const auto own = static_cast<unsigned>(getpid());
-    const size_t seen = std::min<size_t>(count, processes.size());
-    const bool ours = std::any_of(processes.begin(), processes.begin() + static_cast<long>(seen),
-                                  [own](const Process& process) { return process.pid == own; });
-    reading.other_processes = std::max<int64_t>(0, static_cast<int64_t>(count) - (ours || count > 0 ? 1 : 0));
+  if ((listed == kSuccess || listed == kTooSmall) && count > 0) {
+    // One of them is us. In a container the ids are the host's, so ours cannot be found; and some hide the whole list.
+    reading.other_processes = static_cast<int64_t>(count) - 1;
+  } else {
+    refused("processes on the GPU (not even this one)");
   }
   return reading;
 }

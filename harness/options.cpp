@@ -294,6 +294,8 @@ suites::Plan resolve(const RunOptions& options, const Registry& registry) {
   plan.fill = parse_choice("fill", options.fill, {"random", "prefill"});
   plan.seed = static_cast<uint64_t>(parse_integer("seed", options.seed, 0));
   plan.breakdown = options.breakdown;
+  if (!options.inject_slowdown.empty())
+    plan.inject_slowdown = parse_real("inject-slowdown", options.inject_slowdown, 1);
   plan.timeout_s = parse_real("timeout", options.timeout, 0);
   parse_choice("progress", options.progress, {"auto", "plain", "none"});
   if (!options.device_memory.empty()) parse_bytes("device-memory", options.device_memory);

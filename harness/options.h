@@ -76,7 +76,7 @@ struct RunOptions {
   ModelFlags model;
   AccuracyFlags accuracy;
   std::string checkpoint;
-  std::string out, plan, progress = "auto", device_memory, device_bandwidth;
+  std::string out, plan, progress = "auto", device_memory, device_bandwidth, ceilings, inject_slowdown;
   bool resume = false, force = false, dry_run = false, breakdown = false;
   std::vector<SweepFlags> sweeps;             // from a plan file; empty: `sweep` alone
 
@@ -106,8 +106,11 @@ struct RunOptions {
     v("dry-run", dry_run, kOutput, "print cells, bytes and floors; needs no GPU and builds nothing");
     v("plan", plan, kOutput, "JSON file whose keys are these flags; flags given as well win");
     v("progress", progress, kOutput, "auto, plain or none");
+    v("ceilings", ceilings, kOutput, "take the device's ceilings from this report of the same machine");
     v("device-memory", device_memory, kOutput, "memory that --dry-run assumes, e.g. 141GB");
     v("device-bandwidth", device_bandwidth, kOutput, "read bandwidth that --dry-run assumes, e.g. 4.3TB/s");
+    constexpr const char* kHidden = "";       // for `kdabench ab --inject-slowdown`
+    v("inject-slowdown", inject_slowdown, kHidden, "make every timed step this many times as long; cells are invalid");
   }
 };
 

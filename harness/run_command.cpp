@@ -178,6 +178,14 @@ std::string as_command(const std::vector<std::string>& argv) {
   return command;
 }
 
+// Those of an earlier report: many short runs, as in `kdabench ab`, need them measured once.
+reports::Ceilings known_ceilings(const std::string& path, const std::string& fingerprint) {
+  const reports::Report report = reports::read_report(path);
+  require(report.machine.fingerprint == fingerprint, "--ceilings found ", path, " of another machine; leave it out.");
+  require(report.ceilings.read_bytes_per_s.has_value(), "--ceilings found none in ", path, "; leave it out.");
+  return report.ceilings;
+}
+
 int measure(const Call& call, RunOptions& options, const std::vector<const suites::Suite*>& wanted,
             const suites::Plan& plan) {
   std::string reason;
@@ -221,7 +229,8 @@ int measure(const Call& call, RunOptions& options, const std::vector<const suite
   if (items && items->kept() > 0) line.note(fmt::format("kept {} scored items", items->kept()));
   if (std::any_of(wanted.begin(), wanted.end(), [](const suites::Suite* suite) { return suite->needs_ceilings; })) {
     line.starting("ceilings of the device");
-    report.ceilings = measure_ceilings(plan.device);
+    report.ceilings = options.ceilings.empty() ? measure_ceilings(plan.device)
+                                               : known_ceilings(options.ceilings, here.machine.fingerprint);
   } else {
     report.ceilings.method = "not measured: no suite of this run is timed";
   }

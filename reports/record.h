@@ -285,11 +285,26 @@ struct Accuracy {
   }
 };
 
+// Of the board over the timed loop, where that lasts long enough for the driver's counter to mean something.
+struct Energy {
+  std::optional<double> joules, joules_per_token, mean_watts;
+  double window_ns = 0;
+  std::string reason;
+  template <class V> void fields(V&& v) {
+    v("joules", joules, "energy of the board over the window, from the driver's counter");
+    v("joules_per_token", joules_per_token, "joules / tokens decoded in the window");
+    v("mean_watts", mean_watts, "joules / window");
+    v("window_ns", window_ns, "the timed loop by the host's clock");
+    v("reason", reason, "why entries above are null");
+  }
+};
+
 struct GpuState {
   std::optional<double> sm_clock_hz_median, sm_clock_hz_min, sm_clock_hz_max;
   std::optional<double> throttle_power_ns, throttle_thermal_ns, power_watts, temperature_celsius;
   std::optional<int64_t> other_processes;
   std::string reason;
+  std::optional<Energy> energy;
   template <class V> void fields(V&& v) {
     v("sm_clock_hz_median", sm_clock_hz_median, "SM clock from device timers, median over samples");
     v("sm_clock_hz_min", sm_clock_hz_min, "lowest");
@@ -300,6 +315,27 @@ struct GpuState {
     v("temperature_celsius", temperature_celsius, "GPU temperature after the timed loop");
     v("other_processes", other_processes, "foreign compute processes on the GPU");
     v("reason", reason, "why entries above are null");
+    v("energy", energy, "energy of the timed loop");
+  }
+};
+
+// What the host asks of the device for one step.
+struct Launches {
+  std::optional<int64_t> kernels_per_step;
+  std::string reason;
+  template <class V> void fields(V&& v) {
+    v("kernels_per_step", kernels_per_step, "kernel nodes in the captured CUDA graph of a step");
+    v("reason", reason, "why the entry above is null");
+  }
+};
+
+// Single results behind a score, in the order of the task's items, so that two runs can be compared in pairs.
+struct Items {
+  std::vector<double> scores;
+  std::vector<double> kl;
+  template <class V> void fields(V&& v) {
+    v("scores", scores, "score of each item: 1 right, 0 wrong, or between where the task gives part marks");
+    v("kl", kl, "Kullback-Leibler divergence from the reference logits of each item, in nats; empty without reference");
   }
 };
 
@@ -352,7 +388,9 @@ struct Cell {
   std::optional<Memory> memory;
   std::optional<Floor> floor;
   std::optional<Breakdown> breakdown;
+  std::optional<Launches> launches;
   std::optional<Accuracy> accuracy;
+  std::optional<Items> items;
   std::optional<GpuState> gpu_state;
   std::optional<Samples> samples;
   template <class V> void fields(V&& v) {
@@ -367,7 +405,9 @@ struct Cell {
     v("memory", memory, "bytes");
     v("floor", floor, "physical floor of one step");
     v("breakdown", breakdown, "where the time of a step goes, when it was asked for");
+    v("launches", launches, "what the host asks of the device for one step");
     v("accuracy", accuracy, "the check that ran before the clock, or a score");
+    v("items", items, "single results behind the score");
     v("gpu_state", gpu_state, "what the GPU did meanwhile");
     v("samples", samples, "raw samples");
   }

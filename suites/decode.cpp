@@ -8,6 +8,7 @@
 #include "harness/engine/nvtx.h"
 #include "suites/agreement.h"
 #include "suites/bounds.h"
+#include "suites/gpu_state.h"
 #include "suites/memory.h"
 #include "suites/runner.h"
 
@@ -22,6 +23,7 @@ SessionOptions session_options(const Plan& plan, int64_t context, int64_t batch)
   options.batch = batch;
   options.capacity = context + std::max(plan.steps, kCheckTokens);
   options.forward_tokens = kCheckSession;
+  options.slowdown = plan.inject_slowdown;
   if (plan.fill == "prefill")
     options.forward_tokens = std::max(kCheckSession, std::min(context, prefill_chunk(batch)));
   return options;
@@ -46,46 +48,6 @@ void fill(Bench& bench, Session& session, int64_t batch, int64_t tokens) {
     bench.host.progress(fmt::format("prefill {} of {} tokens", done, tokens), 0.3 + 0.4 * share);
     bench.deadline.expect("the prefill", spent.count() * (1 / share - 1));
   }
-}
-
-// Differences of the counters over the timed loop; what they mean for the times becomes a reason.
-void record_gpu(const std::optional<GpuReading>& before, const std::optional<GpuReading>& after,
-                const DecodeSamples& samples, reports::Cell& cell) {
-  if (!after) return;
-  reports::GpuState state;
-  state.reason = after->reason;
-  state.power_watts = after->power_watts;
-  state.temperature_celsius = after->temperature_celsius;
-  state.other_processes = after->other_processes;
-  if (before && before->throttle_power_ns && after->throttle_power_ns)
-    state.throttle_power_ns = std::max(0.0, *after->throttle_power_ns - *before->throttle_power_ns);
-  if (before && before->throttle_thermal_ns && after->throttle_thermal_ns)
-    state.throttle_thermal_ns = std::max(0.0, *after->throttle_thermal_ns - *before->throttle_thermal_ns);
-  auto& reasons = cell.validity.reasons;
-  if (!samples.sm_clock_hz.empty()) {
-    std::vector<double> clock = samples.sm_clock_hz;
-    std::sort(clock.begin(), clock.end());
-    state.sm_clock_hz_min = clock.front();
-    state.sm_clock_hz_median = clock[clock.size() / 2];
-    state.sm_clock_hz_max = clock.back();
-    if (clock.front() < bounds::kSteadyClock * clock[clock.size() / 2])
-      reasons.push_back({"clock_unsteady", fmt::format("The SM clock fell from {:.0f} to {:.0f} MHz during the timed "
-                                                       "steps; run again on a cooler or less loaded GPU.",
-                                                       clock[clock.size() / 2] * 1e-6, clock.front() * 1e-6)});
-  } else if (state.reason.empty()) {
-    state.reason = "no SM clock: device timers gave none";
-  }
-  const auto throttled = [&](const std::optional<double>& ns, const char* code, const char* what) {
-    if (!ns || samples.wall_ns <= 0 || *ns <= bounds::kThrottledShare * samples.wall_ns) return;
-    reasons.push_back({code, fmt::format("The GPU was throttled for {} during {:.0f} % of the timed loop.", what,
-                                         std::min(100.0, 100 * *ns / samples.wall_ns))});
-  };
-  throttled(state.throttle_power_ns, "throttled_power", "power");
-  throttled(state.throttle_thermal_ns, "throttled_thermal", "heat");
-  if (state.other_processes.value_or(0) > 0)
-    reasons.push_back({"other_processes", fmt::format("{} other compute processes were on the GPU; run again alone.",
-                                                      *state.other_processes)});
-  cell.gpu_state = state;
 }
 
 void record_floor(const Bench& bench, Session& session, reports::Cell& cell) {
@@ -150,6 +112,13 @@ void record_times(const Bench& bench, const DecodeSamples& samples, reports::Cel
   } else {
     cell.validity.reasons.push_back({"no_ceiling", "No ceiling was measured, so the floor has no time."});
   }
+  if (bench.plan.inject_slowdown > 1) {
+    const std::string reason = fmt::format("Every step was made {} times as long on purpose, to test a gate.",
+                                           bench.plan.inject_slowdown);
+    cell.validity.valid = false;
+    cell.validity.reasons.push_back({"injected_slowdown", reason});
+    return end(cell, "invalid", reason);
+  }
   cell.timing = timing;
   cell.throughput = throughput;
 }
@@ -211,7 +180,8 @@ void measure(Bench& bench, reports::Cell& cell) {
     const NvtxRange range("decode");
     return session->decode(axes.steps);
   }();
-  record_gpu(before, bench.host.gpu(), samples, cell);
+  record_gpu_state(before, bench.host.gpu(), samples, cell);
+  record_launches(samples, cell);
   record_peak(bench, *session, cell);
   record_floor(bench, *session, cell);
   record_times(bench, samples, cell);

@@ -61,6 +61,7 @@ struct Plan {
   double timeout_s = 0;                       // for one cell; 0: none
   bool breakdown = false;                     // take the decode step apart, too
   AccuracyPlan accuracy;
+  double inject_slowdown = 1;                 // tests of the gate: steps made this many times as long; cells are invalid
 };
 
 // The plan as one peer sees it: with the config of its checkpoint.

@@ -18,6 +18,7 @@ namespace kdabench::suites {
 // What the GPU's management library says right now. Counters only grow; a cell takes differences.
 struct GpuReading {
   std::optional<double> power_watts, temperature_celsius, throttle_power_ns, throttle_thermal_ns;
+  std::optional<double> energy_joules;        // since the driver was loaded
   std::optional<int64_t> other_processes;
   std::string reason;                         // why entries above are empty
 };

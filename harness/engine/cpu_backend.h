@@ -75,6 +75,7 @@ class CpuBackend {
   void fill_normal_exact(View<T, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<T>{out, random, stddev}, false); }
 
   Part linear_part = Part::kProjections;     // see PartScope
+  double slowdown = 1;                       // of timed steps, see SessionOptions
 
   void embed(const Embed<Types>& a, Arena& arena) { run(Part::kNorms, arena, [&] { embed_cpu(a); }); }
   void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { run(Part::kNorms, arena, [&] { add_rms_norm_cpu(a); }); }
@@ -96,6 +97,8 @@ class CpuBackend {
     for (int64_t i = 0; i < steps; ++i) {
       const auto begin = Clock::now();
       step();
+      if (slowdown > 1)
+        for (const double until = slowdown * elapsed_ns(begin); elapsed_ns(begin) < until;) {}
       samples.step_ns.push_back(elapsed_ns(begin));
       samples.tokens.insert(samples.tokens.end(), next.data, next.data + next.size[0]);
     }

@@ -33,6 +33,7 @@ class CudaBackend {
   // The captured decode step of one session.
   struct Graph {
     std::unique_ptr<cudaGraphExec_t, GraphDeleter> step;
+    int64_t kernels = 0;
   };
 
   CudaBackend() : stream_(make_stream()) {}
@@ -74,6 +75,7 @@ class CudaBackend {
   }
 
   Part linear_part = Part::kProjections;     // see PartScope
+  double slowdown = 1;                       // of timed steps, see SessionOptions
 
   void embed(const Embed<Types>& a, Arena& arena) {
     if (runs(Part::kNorms) && !arena.measuring()) embed_cuda(a, stream_.get());
@@ -118,6 +120,7 @@ class CudaBackend {
     samples.graph = true;
     const cudaStream_t stream = stream_.get();
     if (!graph.step) samples.build_graph_ns = capture(graph, step);
+    samples.kernels = graph.kernels;
 
     const int64_t batch = next.size[0];
     std::vector<Event> begin(steps), end(steps);
@@ -133,6 +136,7 @@ class CudaBackend {
       stamp_clock_cuda(stamp + 2 * i, stream);
       check(cudaEventRecord(begin[i].get(), stream), "record an event");
       check(cudaGraphLaunch(graph.step.get(), stream), "launch a decode step");
+      if (slowdown > 1) spin_cuda(stamp + 2 * i, slowdown, stream);
       check(cudaEventRecord(end[i].get(), stream), "record an event");
       stamp_clock_cuda(stamp + 2 * i + 1, stream);
       check(cudaMemcpyAsync(token + i * batch, next.data, batch * sizeof(int32_t), cudaMemcpyDeviceToDevice, stream),
@@ -216,6 +220,18 @@ class CudaBackend {
       check(cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, kind, stream_.get()), "copy rows");
   }
 
+  static int64_t kernel_nodes(cudaGraph_t graph) {
+    size_t count = 0;
+    check(cudaGraphGetNodes(graph, nullptr, &count), "count the nodes of the decode graph");
+    std::vector<cudaGraphNode_t> nodes(count);
+    check(cudaGraphGetNodes(graph, nodes.data(), &count), "list the nodes of the decode graph");
+    return std::count_if(nodes.begin(), nodes.end(), [](cudaGraphNode_t node) {
+      cudaGraphNodeType type{};
+      check(cudaGraphNodeGetType(node, &type), "read a node of the decode graph");
+      return type == cudaGraphNodeTypeKernel;
+    });
+  }
+
   template <class Step>
   double capture(Graph& graph, Step&& step) {
     const auto start = std::chrono::steady_clock::now();
@@ -230,6 +246,7 @@ class CudaBackend {
       throw;
     }
     check(cudaStreamEndCapture(stream_.get(), &captured), "capture a decode step");
+    graph.kernels = kernel_nodes(captured);
     cudaGraphExec_t executable = nullptr;
     const cudaError_t status = cudaGraphInstantiate(&executable, captured, 0);
     cudaGraphDestroy(captured);

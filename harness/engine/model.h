@@ -48,6 +48,7 @@ struct SessionOptions {
   int64_t capacity = 0;                  // tokens a sequence may grow to
   int64_t forward_tokens = 1;            // most tokens per sequence in one internal pass; longer prompts are cut
   bool all_logits = false;               // whether forward() may be asked for logits at every position
+  double slowdown = 1;                   // tests of the gate: each decode step is made to take this many times as long
 };
 
 struct SessionBytes {
@@ -64,6 +65,7 @@ struct DecodeSamples {
   double wall_ns = 0;                    // host clock over all steps
   double build_graph_ns = 0;             // capture and instantiate, 0 without a graph
   bool graph = false;
+  std::optional<int64_t> kernels;        // kernel nodes of the graph; empty without one
   std::vector<int32_t> tokens;           // [steps, B], what was sampled
 };
 

@@ -184,6 +184,7 @@ class TransformerSession final : public Session {
 
   DecodeSamples decode(int64_t steps) override {
     require_room(std::vector<int64_t>(options_.batch, steps), {});
+    backend_.slowdown = options_.slowdown;
     DecodeSamples samples = backend_.time_steps(steps, graph_, state_.next, [&] {
       const ArenaScope scope(arena_);
       transformer_.forward(backend_, arena_, state_, one_each(), state_.next, Logits::kLast);

@@ -17,4 +17,8 @@ struct ClockStamp {
 // Writes one stamp, in stream order. One thread.
 void stamp_clock_cuda(ClockStamp* stamp, cudaStream_t stream);
 
+// Holds the stream, in its order, until `factor` times as long has passed since the stamp as had when the kernel began;
+// factor >= 1. One thread, on the device's clock. For tests that need a known slowdown.
+void spin_cuda(const ClockStamp* since, double factor, cudaStream_t stream);
+
 }  // namespace kdabench
