@@ -30,6 +30,9 @@ Examples:
   kdabench run decode --device cuda --protocol same-memory --cache-budget 56GB --context 1M
   kdabench table report.json                             the result, as a table
   kdabench compare before.json after.json                what got slower, by how much
+  kdabench ab --a build/main/kdabench --b build/mine/kdabench --plan suites/plans/gate.json --out ab.json
+                                                         is mine slower? with known error rates
+  kdabench gate base.json new.json --format github       bytes, launches and scores for CI without a GPU
 
 Exit codes: 0 pass; 1 regression; 2 usage, IO or schema error; 3 inconclusive; 4 invalid measurement; 5 incorrect
 result; 6 baseline missing or of another machine. `kdabench COMMAND --help` says which of them a command gives.)";
@@ -103,6 +106,8 @@ int run_command_line(int argc, char** argv, const Parts& parts) {
     add_report_commands(app, parts, action);
     add_mmlu_command(app, parts, action);
     add_ruler_command(app, parts, action);
+    add_ab_command(app, action);
+    add_gate_command(app, action);
     add_info_command(app, parts, action);
     for (CLI::App* command : app.get_subcommands({})) command->allow_extras();
 

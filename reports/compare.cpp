@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "reports/names.h"
 #include "reports/table.h"
 
 namespace kdabench::reports {
@@ -105,34 +106,6 @@ std::map<std::string, const Cell*> by_id(const Report& report) {
   return cells;
 }
 
-// Ids are long because they are complete. A table says once what all of them share, and lists the rest.
-std::pair<std::string, std::vector<std::string>> short_names(const std::vector<CellComparison>& cells) {
-  const auto parts_of = [](const std::string& id) {
-    std::vector<std::string> parts;
-    std::string text = id;
-    std::replace(text.begin(), text.end(), '/', ';');
-    for (size_t begin = 0; begin <= text.size();) {
-      const size_t end = std::min(text.find(';', begin), text.size());
-      parts.push_back(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    return parts;
-  };
-  std::map<std::string, size_t> uses;
-  for (const CellComparison& cell : cells)
-    for (const std::string& part : parts_of(cell.id)) ++uses[part];
-  const auto joined = [&](const std::string& id, bool shared) {
-    std::string text;
-    for (const std::string& part : parts_of(id))
-      if ((uses[part] == cells.size()) == shared) text += (text.empty() ? "" : " ") + part;
-    return text;
-  };
-  if (cells.size() < 2) return {"", cells.empty() ? std::vector<std::string>{} : std::vector{cells[0].id}};
-  std::vector<std::string> names;
-  for (const CellComparison& cell : cells) names.push_back(joined(cell.id, false));
-  return {joined(cells[0].id, true), names};
-}
-
 }  // namespace
 
 const char* exit_name(Exit code) {
@@ -226,7 +199,9 @@ std::string compare_table(const Comparison& comparison) {
   if (!comparison.problem.empty()) out += comparison.problem + "\n";
   if (!comparison.cells.empty() && !comparison.same_machine)
     out += "machine    fingerprints differ or are empty: times are not judged\n";
-  const auto [common, names] = short_names(comparison.cells);
+  std::vector<std::string> ids;
+  for (const CellComparison& cell : comparison.cells) ids.push_back(cell.id);
+  const auto [common, names] = short_names(ids);
   if (!common.empty()) out += "all cells  " + common + "\n";
   size_t name_width = 4;
   for (const std::string& name : names) name_width = std::max(name_width, name.size());
