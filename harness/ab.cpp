@@ -35,7 +35,8 @@ std::string hash_of(const std::string& text) { return fmt::format("fnv1a:{:016x}
 std::string content(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::error_code ignored;
-  require(file.good() && fs::is_regular_file(path, ignored), path, " is not a program; --a and --b want paths of kdabench.");
+  require(file.good() && fs::is_regular_file(path, ignored), path,
+          " is not a program; --a and --b want paths of kdabench.");
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
@@ -49,16 +50,20 @@ void write_text(const fs::path& path, const std::string& text) {
   require(file.good() && !error, path.string(), ": the folder refuses the file; give another --out.");
 }
 
-// As given, but a folder with a config is found from the plan's own folder, too.
 Json read_plan(const std::string& path) {
-  Json plan = reports::read_json(path);
+  const Json plan = reports::read_json(path);
   require(plan.is_object(), path, " wants a JSON object whose keys are flags of `kdabench run`.");
   for (const char* key : {"out", "resume", "force", "dry-run", "progress", "ceilings", "inject-slowdown"})
     require(!plan.contains(key), path, ": ", key, " is for `kdabench ab` to set; take it out of the plan.");
-  if (plan.contains("config") && plan["config"].is_string()) {
-    const fs::path beside = fs::absolute(path).parent_path() / plan["config"].get<std::string>();
-    if (fs::exists(beside / "config.json")) plan["config"] = beside.lexically_normal().string();
-  }
+  return plan;
+}
+
+// With a config's folder found from the plan's own folder, too. The result keeps the plan as it was given: where it lay
+// is this machine's business.
+Json located(Json plan, const std::string& path) {
+  if (!plan.contains("config") || !plan["config"].is_string()) return plan;
+  const fs::path beside = fs::absolute(path).parent_path() / plan["config"].get<std::string>();
+  if (fs::exists(beside / "config.json")) plan["config"] = beside.lexically_normal().string();
   return plan;
 }
 
@@ -141,8 +146,8 @@ class Sides {
     const fs::path plan_path = work_ / "plan.json", out = work_ / "report.json", log = work_ / "log.txt";
     write_text(plan_path, plan.dump(1));
     fs::remove(out);
-    std::vector<std::string> argv = {is_b ? flags_.b : flags_.a, "run", "--plan", plan_path.string(), "--out", out.string(),
-                                     "--force", "--progress", "none"};
+    std::vector<std::string> argv = {is_b ? flags_.b : flags_.a, "run", "--plan", plan_path.string(), "--out",
+                                     out.string(), "--force", "--progress", "none"};
     // Ceilings are measured once a run, by the first process, where both sides can take them from there.
     const fs::path ceilings = work_ / "ceilings.json";
     if (knows_ceilings_ && fs::exists(ceilings)) argv.insert(argv.end(), {"--ceilings", ceilings.string()});
@@ -237,9 +242,11 @@ Json narrowed(const Json& plan, const std::vector<std::string>& cells) {
 int run_ab(const Call& call, const AbFlags& flags) {
   AbReport report;
   report.options = gate_options(flags);
-  if (!flags.inject_slowdown.empty()) report.injected_slowdown = parse_real("inject-slowdown", flags.inject_slowdown, 1);
+  if (!flags.inject_slowdown.empty())
+    report.injected_slowdown = parse_real("inject-slowdown", flags.inject_slowdown, 1);
   require(!(flags.resume && flags.force), "--resume keeps what --force would discard; give one of them.");
   report.plan = read_plan(flags.plan);
+  const Json plan = located(report.plan, flags.plan);
   reports::check_writable(flags.out);
   const fs::path work = fs::path(flags.out) += ".work", lines = fs::path(flags.out) += ".jsonl";
   if (!flags.force && !flags.resume && !flags.dry_run) {
@@ -262,9 +269,9 @@ int run_ab(const Call& call, const AbFlags& flags) {
     Sides sides(flags, work);
     ProgressLine line(progress_style(flags.progress), 2);
     std::string machine;
-    const auto measure = [&](const std::string& stage, int64_t block, int64_t slot, bool is_b, const Json& plan,
+    const auto measure = [&](const std::string& stage, int64_t block, int64_t slot, bool is_b, const Json& wanted,
                              ProgressLine& at, double expected_s) {
-      Measured one = sides.measure(is_b, plan, at, expected_s);
+      Measured one = sides.measure(is_b, wanted, at, expected_s);
       const std::string& found = one.report.machine.fingerprint;
       if (machine.empty()) machine = found;
       require(found == machine, "the processes ran on different machines (fingerprints ", machine, " and ", found, ").");
@@ -275,10 +282,10 @@ int run_ab(const Call& call, const AbFlags& flags) {
     if (stream.about.is_null()) {
       stream.processes.clear();
       line.starting("warm-up of A");
-      const Measured a = measure("warm-up", 0, 0, false, report.plan, line, 0);
+      const Measured a = measure("warm-up", 0, 0, false, plan, line, 0);
       line.finished(fmt::format("warm-up of A: {:.1f} s", a.wall_s));
       line.starting("warm-up of B");
-      const Measured b = measure("warm-up", 0, 1, true, report.plan, line, a.wall_s);
+      const Measured b = measure("warm-up", 0, 1, true, plan, line, a.wall_s);
       line.finished(fmt::format("warm-up of B: {:.1f} s", b.wall_s));
       stream.describe({{"a", about_side(a.report)}, {"b", about_side(b.report)}, {"machine", machine},
                        {"device", a.report.devices.empty() ? "" : a.report.devices[0].name},
@@ -307,14 +314,14 @@ int run_ab(const Call& call, const AbFlags& flags) {
       if (name != leg) bar.emplace(progress_style(flags.progress), static_cast<size_t>(4 * (next->until - next->block)));
       leg = name;
       const bool whole = next->stage == "first" && next->block < looks.front();
-      const Json plan = whole ? report.plan : narrowed(report.plan, next->cells);
+      const Json cells = whole ? plan : narrowed(plan, next->cells);
       const bool a_first = reports::a_first(report.options.seed, next->stage, next->block);
       for (int64_t slot = 0; slot < 4; ++slot) {
         const bool is_b = (slot == 1 || slot == 2) == a_first;
         const std::string what = fmt::format("{}: block {} of {}, {}", next->stage, next->block + 1, next->until,
                                              is_b ? "B" : "A");
         bar->starting(what);
-        const Measured one = measure(next->stage, next->block, slot, is_b, plan, *bar, process_s);
+        const Measured one = measure(next->stage, next->block, slot, is_b, cells, *bar, process_s);
         bar->finished(fmt::format("{}: {:.1f} s", what, one.wall_s));
       }
     }
