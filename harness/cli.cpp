@@ -33,6 +33,7 @@ Examples:
   kdabench ab --a build/main/kdabench --b build/mine/kdabench --plan suites/plans/gate.json --out ab.json
                                                          is mine slower? with known error rates
   kdabench gate base.json new.json --format github       bytes, launches and scores for CI without a GPU
+  kdabench claims report.json                            the paper's claims: reproduced or not, and why
 
 Exit codes: 0 pass; 1 regression; 2 usage, IO or schema error; 3 inconclusive; 4 invalid measurement; 5 incorrect
 result; 6 baseline missing or of another machine. `kdabench COMMAND --help` says which of them a command gives.)";
@@ -104,6 +105,7 @@ int run_command_line(int argc, char** argv, const Parts& parts) {
     add_model_commands(app, parts, action);
     add_tokenize_command(app, parts, action);
     add_report_commands(app, parts, action);
+    add_claims_command(app, parts, action);
     add_mmlu_command(app, parts, action);
     add_ruler_command(app, parts, action);
     add_ab_command(app, action);

@@ -37,6 +37,7 @@ void add_ruler_command(CLI::App& app, const Parts& parts, Action& action);     /
 void add_tokenize_command(CLI::App& app, const Parts& parts, Action& action);
 void add_ab_command(CLI::App& app, Action& action);                            // ab
 void add_gate_command(CLI::App& app, Action& action);                          // gate
+void add_claims_command(CLI::App& app, const Parts& parts, Action& action);
 void add_info_command(CLI::App& app, const Parts& parts, Action& action);
 
 // Runs a command line. Prints errors as one sentence on stderr; returns the exit code.
