@@ -106,6 +106,8 @@ int run_command_line(int argc, char** argv, const Parts& parts) {
     add_tokenize_command(app, parts, action);
     add_report_commands(app, parts, action);
     add_claims_command(app, parts, action);
+    add_export_commands(app, parts, action);
+    add_html_command(app, parts, action);
     add_mmlu_command(app, parts, action);
     add_ruler_command(app, parts, action);
     add_ab_command(app, action);

@@ -68,6 +68,12 @@ std::vector<ClaimResult> judge(const std::vector<Claim>& claims, const std::vect
 // Where a ratio of amortised times comes from, for a claim whose query says so and that has evidence.
 std::optional<Amortisation> amortisation_of(const ClaimResult& result, const std::vector<Source>& sources);
 
+// The numbers of a row as they print; "-" where there is none.
+struct ClaimNumbers {
+  std::string paper, measured = "-", floors = "-", bound = "-";
+};
+ClaimNumbers claim_numbers(const ClaimResult& result);
+
 // Text of the table. `format` is text, md, latex or json.
 std::string claims_table(const std::vector<ClaimResult>& results, const std::vector<Source>& sources,
                          const std::string& format);

@@ -23,21 +23,6 @@ std::string measured_number(const Claim& claim, double value) {
   return with_unit(fmt::format("{:.{}f}", value, claim.unit == "x" || claim.unit == "ppl" ? 2 : 1), claim.unit);
 }
 
-struct Shown {
-  std::string paper, measured = "-", floors = "-", bound = "-";
-};
-
-Shown shown(const ClaimResult& result) {
-  Shown out{paper_number(result.claim)};
-  if (result.evidence.empty()) return out;
-  const Evidence& best = result.evidence[result.best];
-  out.measured = measured_number(result.claim, best.measured);
-  if (best.standard_error) out.measured += " +/- " + fmt::format("{:.1f}", *best.standard_error);
-  if (best.floors) out.floors = measured_number(result.claim, *best.floors);
-  if (best.bound) out.bound = measured_number(result.claim, *best.bound);
-  return out;
-}
-
 // Results without evidence, joined by their reason.
 std::vector<std::pair<std::string, std::string>> reasons(const std::vector<ClaimResult>& results) {
   std::vector<std::pair<std::string, std::string>> out;  // reason, ids
@@ -98,9 +83,9 @@ std::string text_table(const std::vector<ClaimResult>& results, const std::vecto
   for (const ClaimResult& result : results) {
     id = std::max(id, result.claim.id.size());
     section = std::max(section, result.claim.section.size());
-    measured = std::max(measured, shown(result).measured.size());
+    measured = std::max(measured, claim_numbers(result).measured.size());
   }
-  const auto line = [&](const std::string& a, const std::string& b, const Shown& s, const std::string& verdict) {
+  const auto line = [&](const std::string& a, const std::string& b, const ClaimNumbers& s, const std::string& verdict) {
     return fmt::format("{:<{}}  {:<{}}  {:>11}  {:>{}}  {:>6}  {:>6}  {}\n", a, id, b, section, s.paper, s.measured,
                        measured, s.floors, s.bound, verdict);
   };
@@ -109,7 +94,7 @@ std::string text_table(const std::vector<ClaimResult>& results, const std::vecto
   out += line(std::string(id, '-'), std::string(section, '-'), {std::string(11, '-'), std::string(measured, '-'), "------", "------"},
               std::string(17, '-'));
   for (const ClaimResult& result : results)
-    out += line(result.claim.id, result.claim.section, shown(result), result.verdict);
+    out += line(result.claim.id, result.claim.section, claim_numbers(result), result.verdict);
   out += fmt::format("\n{}\n{}", counts(results), wrapped(kLegend, 110, 0));
   for (const ClaimResult& result : results)
     if (const auto a = amortisation_of(result, sources)) {
@@ -124,7 +109,7 @@ std::string text_table(const std::vector<ClaimResult>& results, const std::vecto
 std::string markdown_table(const std::vector<ClaimResult>& results, const std::vector<Source>& sources) {
   std::string out = "| claim | where | paper | measured | floors | bound | verdict |\n|:--|:--|--:|--:|--:|--:|:--|\n";
   for (const ClaimResult& result : results) {
-    const Shown s = shown(result);
+    const ClaimNumbers s = claim_numbers(result);
     out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", markdown_escaped(result.claim.says),
                        markdown_escaped(result.claim.section), s.paper, s.measured, s.floors, s.bound, result.verdict);
   }
@@ -145,7 +130,7 @@ std::string latex_table(const std::vector<ClaimResult>& results, const std::vect
     return latex_escaped(value.substr(0, at)) + " $\\pm$ " + latex_escaped(value.substr(at + 5));
   };
   for (const ClaimResult& result : results) {
-    const Shown s = shown(result);
+    const ClaimNumbers s = claim_numbers(result);
     out += fmt::format("{} & {} & {} & {} & {} & {} & {} \\\\\n", latex_escaped(result.claim.id),
                        latex_escaped(result.claim.section), times(s.paper), times(s.measured), times(s.floors), times(s.bound),
                        result.verdict);
@@ -216,6 +201,17 @@ std::string explained(const ClaimResult& result, const std::vector<Source>& sour
 }
 
 }  // namespace
+
+ClaimNumbers claim_numbers(const ClaimResult& result) {
+  ClaimNumbers out{paper_number(result.claim)};
+  if (result.evidence.empty()) return out;
+  const Evidence& best = result.evidence[result.best];
+  out.measured = measured_number(result.claim, best.measured);
+  if (best.standard_error) out.measured += fmt::format(" +/- {:.1f}", *best.standard_error);
+  if (best.floors) out.floors = measured_number(result.claim, *best.floors);
+  if (best.bound) out.bound = measured_number(result.claim, *best.bound);
+  return out;
+}
 
 std::string claims_table(const std::vector<ClaimResult>& results, const std::vector<Source>& sources,
                          const std::string& format) {

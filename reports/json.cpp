@@ -110,7 +110,30 @@ template <class T> void read(const Json& json, T& value, const JsonPath& path) {
   }
 }
 
+// A report is 8 levels deep. Code that walks a document recurses, so that depth is bounded before any exists.
+constexpr int kDeepest = 100;
+
+bool too_deep(const std::string& text) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted && c == '\\')
+      ++i;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (!quoted && (c == '[' || c == '{') && ++depth > kDeepest)
+      return true;
+    else if (!quoted && (c == ']' || c == '}'))
+      --depth;
+  }
+  return false;
+}
+
 Json parse(const std::string& text, const std::string& where) {
+  if (too_deep(text))
+    throw Error(fmt::format("{}: wanted JSON of at most {} levels, found more; give a file that kdabench wrote", where,
+                            kDeepest));
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {
@@ -252,7 +275,7 @@ CellStream::CellStream(const fs::path& out, bool resume) : path_(path_for(out)) 
       const bool last = newline == std::string::npos;
       const std::string line = text.substr(begin, last ? newline : newline - begin);
       const std::string where = fmt::format("{}: line {}", path_.string(), number);
-      if (last && !Json::accept(line)) {
+      if (last && !too_deep(line) && !Json::accept(line)) {
         fs::resize_file(path_, begin);
         break;
       }

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "reports/grid.h"
+#include "reports/escape.h"
 
 namespace kdabench::reports {
 namespace {
@@ -92,6 +93,52 @@ std::string markdown(Grid grid) {
     body += "\n";
   }
   return head + "\n" + rule + "\n" + body;
+}
+
+// booktabs: a rule under each group of columns.
+std::string latex(const Grid& grid) {
+  const size_t n = grid.columns.size();
+  std::string groups, rules;
+  for (size_t first = 0; first < n;) {
+    size_t last = first;
+    const std::string& group = grid.columns[first].group;
+    while (!group.empty() && last + 1 < n && grid.columns[last + 1].group == group) ++last;
+    groups += (first ? " & " : "") + fmt::format("\\multicolumn{{{}}}{{c}}{{{}}}", last - first + 1, latex_escaped(group));
+    if (!group.empty()) rules += fmt::format("\\cmidrule(lr){{{}-{}}}", first + 1, last + 1);
+    first = last + 1;
+  }
+  std::string out = fmt::format("\\begin{{tabular}}{{{:r>{}}}}\n\\toprule\n", "", n);
+  if (!rules.empty()) out += groups + " \\\\\n" + rules + "\n";
+  for (size_t c = 0; c < n; ++c) out += (c ? " & " : "") + latex_escaped(grid.columns[c].name);
+  out += " \\\\\n\\midrule\n";
+  for (const auto& row : grid.rows) {
+    for (size_t c = 0; c < n; ++c) out += (c ? " & " : "") + latex_escaped(row[c]);
+    out += " \\\\\n";
+  }
+  return out + "\\bottomrule\n\\end{tabular}\n";
+}
+
+std::string html(const Grid& grid) {
+  const size_t n = grid.columns.size();
+  std::string groups, names, body;
+  bool grouped = false;
+  for (size_t first = 0; first < n;) {
+    size_t last = first;
+    const std::string& group = grid.columns[first].group;
+    while (!group.empty() && last + 1 < n && grid.columns[last + 1].group == group) ++last;
+    groups += fmt::format("<th colspan=\"{}\">{}</th>", last - first + 1, html_escaped(group));
+    grouped |= !group.empty();
+    first = last + 1;
+  }
+  for (const Column& column : grid.columns)
+    names += fmt::format("<th scope=\"col\"><button>{}</button></th>", html_escaped(column.name));
+  for (const auto& row : grid.rows) {
+    body += "<tr>";
+    for (const std::string& text : row) body += fmt::format("<td>{}</td>", html_escaped(text));
+    body += "</tr>\n";
+  }
+  return fmt::format("<div class=\"scroll\"><table><thead>{}<tr>{}</tr></thead>\n<tbody>\n{}</tbody></table></div>\n",
+                     grouped ? "<tr class=\"groups\">" + groups + "</tr>" : "", names, body);
 }
 
 std::string percent(double fraction) { return fmt::format("{:.0f} %", 100 * fraction); }
@@ -246,6 +293,14 @@ std::string tables(const Report& report, TableStyle style) {
                       : decode || suite == "prefill" ? sweep(cells, decode)
                                                      : listing(cells);
     const bool plain = style == TableStyle::terminal;
+    if (style == TableStyle::latex) {
+      out += fmt::format("{}% {}\n{}", out.empty() ? "% needs \\usepackage{booktabs}\n" : "\n", one_line(title), latex(grid));
+      continue;
+    }
+    if (style == TableStyle::html) {
+      out += fmt::format("<h3>{}</h3>\n{}", html_escaped(title), html(grid));
+      continue;
+    }
     out += (out.empty() ? "" : "\n") + (plain ? title + "\n" : "**" + title + "**\n") + "\n";
     out += plain ? terminal(grid) : markdown(grid);
     std::set<std::string> reasons;

@@ -8,10 +8,10 @@
 
 namespace kdabench::reports {
 
-enum class TableStyle { terminal, markdown };
+enum class TableStyle { terminal, markdown, latex, html };
 
 // One section for each suite, config, device, dtype and protocol of the report; in it one row per context
-// (and batch, where they vary). A cell without a time shows its status.
+// (and batch, where they vary). A cell without a time shows its status. LaTeX tables are booktabs'.
 std::string tables(const Report& report, TableStyle style);
 
 // `tables` in Markdown, with the GPU, the commit and the command above it; fits between the markers below.
