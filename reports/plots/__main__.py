@@ -10,19 +10,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m reports.plots",
                                      description="Draws the figures of the paper from reports.")
     parser.add_argument("reports", nargs="+", metavar="REPORT.json",
-                        help="of two cells with one id the later counts")
+                        help="reports (of two cells with one id the later counts), kernel_bench's JSON, "
+                             "documents of kdabench ab")
     parser.add_argument("--out", required=True, metavar="DIR", help="where NAME.png and NAME.svg go")
     parser.add_argument("--only", metavar="NAME", help="draw this figure alone")
     args = parser.parse_args()
     try:
-        from . import data, figures, style
+        from . import comparison, data, figures, paper_figures, style
     except ModuleNotFoundError as error:
         print(f"wanted matplotlib to draw, found no module {error.name}; install python3-matplotlib",
               file=sys.stderr)
         return 2
-    names = [args.only] if args.only else list(figures.FIGURES)
-    if args.only and args.only not in figures.FIGURES:
-        print(f"--only wants one of {', '.join(figures.FIGURES)}, got '{args.only}'", file=sys.stderr)
+    known = {**figures.FIGURES, **paper_figures.FIGURES, **comparison.FIGURES}
+    names = [args.only] if args.only else list(known)
+    if args.only and args.only not in known:
+        print(f"--only wants one of {', '.join(known)}, got '{args.only}'", file=sys.stderr)
         return 2
     reports = data.load(args.reports)
     folder = pathlib.Path(args.out)
@@ -35,7 +37,7 @@ def main() -> int:
     drawn = 0
     for name in names:
         try:
-            figure = figures.FIGURES[name](reports)
+            figure = known[name](reports)
         except data.NotDrawable as reason:
             print(f"skipped {reason}")
             continue

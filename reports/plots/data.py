@@ -20,14 +20,28 @@ class Reports:
     cells: list[dict] = field(default_factory=list)
     device: str = ""
     command: str = ""
+    kernels: dict[str, float] = field(default_factory=dict)  # kernel_bench's rows: name without settings -> ns
+    comparisons: list[dict] = field(default_factory=list)    # documents of kdabench ab
+    ceilings: dict = field(default_factory=dict)             # of the first report that has them
 
     def decode(self, protocol: str) -> list[dict]:
         return [c for c in self.cells if c["suite"] == "decode" and c["axes"]["protocol"] == protocol]
 
 
+def kernel_rows(document: dict) -> dict[str, float]:
+    """Google Benchmark's rows: "kda/prefill/T=2048/iterations:20/manual_time" -> "kda/prefill/T=2048", in ns."""
+    unit = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+    rows = {}
+    for row in document["benchmarks"]:
+        if row.get("run_type") != "aggregate" and not row.get("error_occurred"):
+            parts = [p for p in row["name"].split("/") if ":" not in p and not p.endswith("_time")]
+            rows["/".join(parts)] = row["real_time"] * unit[row["time_unit"]]
+    return rows
+
+
 def load(paths: list[str]) -> Reports:
     by_id: dict[str, dict] = {}
-    devices, commands = [], []
+    devices, commands, found = [], [], Reports()
     for path in paths:
         try:
             report = json.loads(pathlib.Path(path).read_text())
@@ -35,6 +49,15 @@ def load(paths: list[str]) -> Reports:
             raise SystemExit(f"{path}: wanted a report, found {error.strerror}; check the path")
         except ValueError as error:
             raise SystemExit(f"{path}: wanted JSON, found {error}; run kdabench validate")
+        if isinstance(report, dict) and report.get("schema") == "kdabench/ab" and isinstance(report.get("cells"), list):
+            found.comparisons.append(report)
+            continue
+        if isinstance(report, dict) and "schema" not in report and isinstance(report.get("benchmarks"), list):
+            try:
+                found.kernels |= kernel_rows(report)
+            except (KeyError, TypeError) as error:
+                raise SystemExit(f"{path}: wanted rows of Google Benchmark, found none with {error}; write it again")
+            continue
         if not isinstance(report, dict) or report.get("schema") != "kdabench/report":
             raise SystemExit(f"{path}: wanted schema kdabench/report, found another; give a kdabench report")
         if str(report.get("schema_version", "")).split(".")[0] != "1":
@@ -46,10 +69,13 @@ def load(paths: list[str]) -> Reports:
             counts = Counter(device["name"] for device in report["devices"]) or {report["machine"]["cpu"]: 1}
             devices += [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
             commands.append(report["meta"]["command"])
+            found.ceilings = found.ceilings or report["ceilings"]
         except (KeyError, TypeError) as error:
             raise SystemExit(f"{path}: wanted a whole report, found no {error}; run kdabench validate")
-    return Reports(list(by_id.values()), " + ".join(dict.fromkeys(devices)),
-                   "; ".join(dict.fromkeys(commands)))
+    found.cells = list(by_id.values())
+    found.device = " + ".join(dict.fromkeys(devices))
+    found.command = "; ".join(dict.fromkeys(commands))
+    return found
 
 
 def paper() -> dict:
