@@ -121,6 +121,8 @@ Json shared_axes(const Row& row, const Json& query, bool time) {
   Json axes = row.axes;
   for (const char* side : {"of", "over"})
     for (const auto& [axis, value] : query[side].items()) axes.erase(axis);
+  for (const Json& axis : query.value("ignore", Json::array()))
+    if (axis.is_string()) axes.erase(axis.get<std::string>());
   axes.erase("steps");
   if (row.axes["protocol"] == "same-memory") axes.erase("batch");
   if (time) axes["machine"] = row.source->report.machine.fingerprint, axes["source"] = row.source->name;

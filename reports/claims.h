@@ -5,10 +5,10 @@
 //
 // A query names cells and forms a number of them:
 //   {"form": "ratio" | "saving" | "difference" | "value", "metric": PATH, "scale": 1, "where": {AXIS: value or [values]},
-//    "of": {AXIS: value}, "over": {AXIS: value}, "amortised": false}
+//    "of": {AXIS: value}, "over": {AXIS: value}, "ignore": [AXIS], "amortised": false}
 // ratio = of / over; saving = 1 - over / of; difference = of - over; value = of; each times scale. PATH is a path in a
-// cell ("timing.tpot_ns"). `of` and `over` add to `where`; the two cells of a pair agree in every other axis (batch is a
-// result in same-memory; steps are a setting), and times are compared on one machine only.
+// cell ("timing.tpot_ns"). `of` and `over` add to `where`; the two cells of a pair agree in every other axis that `ignore`
+// does not name (batch is a result in same-memory; steps are a setting), and times are compared on one machine only.
 
 #include <optional>
 #include <string>

@@ -45,6 +45,9 @@ Report report_of(const Json& json) {
     if (text_at(row, "run_type") == "aggregate") continue;
     Cell cell;
     cell.suite = "kernels";
+    cell.axes.config = "kernel_bench";
+    cell.axes.device = text_at(context, "executable").find("cuda") == std::string::npos ? "cpu" : "cuda";
+    cell.axes.dtype = "mixed";  // bf16 weights and activations, fp32 states
     cell.axes.task = without_settings(name);
     cell.id = cell_id(cell.suite, cell.axes);
     const bool failed = row.contains("error_occurred") && row["error_occurred"] == true;

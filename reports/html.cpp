@@ -15,9 +15,12 @@ namespace {
 
 std::string text(const std::string& words) { return html_escaped(words); }
 
+// Columns of words start with '<' and stand at the left, as their cells do.
 std::string head(const std::vector<std::string>& names) {
   std::string out = "<thead><tr>";
-  for (const std::string& name : names) out += "<th scope=\"col\"><button>" + text(name) + "</button></th>";
+  for (const std::string& name : names)
+    out += fmt::format("<th scope=\"col\"{}><button>{}</button></th>", name[0] == '<' ? " class=\"left\"" : "",
+                       text(name[0] == '<' ? name.substr(1) : name));
   return out + "</tr></thead>\n<tbody>\n";
 }
 
@@ -93,8 +96,8 @@ std::string cells_section(const std::vector<Source>& sources) {
   std::string out = "<h2 id=\"all-cells\">Every cell</h2>\n<p class=\"soft\">A click on a column sorts; the last column "
                     "holds what made the cell.</p>\n<input id=\"filter\" placeholder=\"filter: words of a row\" "
                     "aria-label=\"filter rows\">\n<div class=\"scroll\"><table id=\"cells\">\n";
-  out += head({"suite", "model", "config", "device", "protocol", "task", "context", "batch", "status", "ms/step", "TPOT ms",
-               "of floor", "cache", "score", "provenance"});
+  out += head({"<suite", "<model", "<config", "<device", "<protocol", "<task", "context", "batch", "<status", "ms/step",
+               "TPOT ms", "of floor", "cache", "score", "<provenance"});
   for (const Source& source : sources)
     for (const Cell& cell : source.report.cells) {
       const bool timed = cell.status == "ok" && cell.timing;
@@ -105,10 +108,13 @@ std::string cells_section(const std::vector<Source>& sources) {
       const std::optional<double> cache =
           cell.memory ? std::optional(double(cell.memory->cache_bytes_analytic)) : std::nullopt;
       const bool score = cell.accuracy && !cell.accuracy->bound;
-      out += "<tr>" + left(cell.suite) + left(cell.axes.model) + left(cell.axes.config) +
+      out += "<tr>" + left(cell.suite) + left(cell.axes.model.empty() ? "-" : cell.axes.model) + left(cell.axes.config) +
              left(cell.axes.device + " " + cell.axes.dtype) + left(cell.axes.protocol) + left(cell.axes.task.value_or("-"));
-      out += number_td(double(cell.axes.context), readable_tokens(cell.axes.context));
-      out += number_td(double(cell.axes.batch), fmt::format("{}", cell.axes.batch));
+      const auto count = [](int64_t value, const std::string& shown) {
+        return number_td(value ? std::optional(double(value)) : std::nullopt, shown);
+      };
+      out += count(cell.axes.context, readable_tokens(cell.axes.context));
+      out += count(cell.axes.batch, fmt::format("{}", cell.axes.batch));
       out += fmt::format("<td class=\"left {}\">{}</td>", cell.status == "ok" ? "good" : "bad", text(cell.status));
       out += number_td(step, step ? readable_ms(*step) : "") + number_td(tpot, tpot ? readable_ms(*tpot) : "");
       out += number_td(floor, floor ? fmt::format("{:.0f} %", 100 * *floor) : "");
@@ -123,7 +129,7 @@ std::string claims_section(const std::vector<Source>& sources, const std::vector
   std::string out = "<h2 id=\"claims\">The paper's claims</h2>\n<p class=\"soft\">floors: the ratio that two perfect engines "
                     "would show at the same cells. bound: what no cost of a step can pass that is alike for both models.</p>\n"
                     "<div class=\"scroll\"><table>\n" +
-                    head({"claim", "where", "paper", "measured", "floors", "bound", "verdict", "at length"});
+                    head({"<claim", "<where", "paper", "measured", "floors", "bound", "<verdict", "<at length"});
   for (const ClaimResult& result : results) {
     const ClaimNumbers n = claim_numbers(result);
     const char* const tone = result.verdict == "reproduced" ? "good" : result.evidence.empty() ? "none" : "bad";

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "reports/fields.h"
+#include "reports/migrate.h"
 
 namespace kdabench::reports {
 namespace {
@@ -221,7 +222,7 @@ Report read_report(const fs::path& path) {
     throw Error(fmt::format("{}: wanted schema_version {}.x, found {}; use the kdabench that wrote it",
                             path.string(), major(kSchemaVersion), version));
   try {
-    return report_from_json(json);
+    return report_from_json(migrate(json));
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", path.string(), error.what()));
   }

@@ -148,7 +148,7 @@ TEST(Claims, AScoreCountsWithItsStandardError) {
     cell.axes.model = "kimi-linear";
     cell.axes.config = config;
     cell.axes.context = 131072;
-    cell.axes.task = "average";
+    cell.axes.task = "mean";
     cell.accuracy = Accuracy{"ruler", value, std::nullopt, error, 500};
     report.cells = {cell};
     return result_of(judged({{"a", report}}), "ruler-kimi-linear").verdict;

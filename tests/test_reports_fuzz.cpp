@@ -19,13 +19,13 @@ namespace {
 
 Json small() {
   Report report = synthetic();
-  report.cells = {report.cells[0], report.cells[8], report.cells[26], report.cells[35], report.cells[53]};
+  report.cells = {report.cells[8], report.cells[35], report.cells[53]};
   for (Cell& cell : report.cells) {
     cell.axes.config = "kimi-linear-48b-a3b";
     cell.id = cell_id(cell.suite, cell.axes);
   }
-  report.cells[0].accuracy = Accuracy{"x", 1, 2, 3, 4};
-  report.cells[0].gpu_state = GpuState{};
+  report.cells[1].accuracy = Accuracy{"x", 1, 2, 3, 4};
+  report.cells[1].gpu_state = GpuState{};
   return to_json(report);
 }
 
@@ -121,7 +121,7 @@ TEST_F(Reports, BrokenReportsAreReadOrRefused) {
   const fs::path good = file("good.json", small().dump());
   Fuzzer fuzzer(20251030);
   size_t read = 0, valid = 0;
-  constexpr size_t kCases = 2000;
+  constexpr size_t kCases = 3000;
   for (size_t i = 0; i < kCases; ++i) {
     const std::string input = fuzzer.next();
     const fs::path path = file("fuzz.json", input);
@@ -139,9 +139,9 @@ TEST_F(Reports, BrokenReportsAreReadOrRefused) {
     const std::vector<Source> sources = {source};
     came_through(input, [&] { tables(source.report, TableStyle::terminal); });
     came_through(input, [&] { markdown_results(source.report); });
-    came_through(input, [&] { html_report(sources, judge(claims, sources), {}); });
     came_through(input, [&] {
       const auto results = judge(claims, sources);
+      if (i % 10 == 0) html_report(sources, results, {});
       for (const char* format : {"text", "md", "latex", "json"}) claims_table(results, sources, format);
       explain_claim(results, sources, "6.3x");
     });
