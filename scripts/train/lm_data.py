@@ -4,7 +4,7 @@ A sequence is `length` ids (bytes) with a target and a weight each: what to pred
 counts.
 Weights are stored in tenths: 10 for a byte of a book and for an asked token of a synthetic test, 1 for what
 RULER-style
-documents are made of (noise and numbers, of which little can be learned), 50 for their answers.
+documents are made of (noise and numbers, of which little can be learned), 100 for their answers.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import numpy as np
 
 import ruler_style
 
-TEXT, FILLER, ANSWER = 10, 1, 50
+TEXT, FILLER, ANSWER = 10, 1, 100
 SYNTHETIC_LENGTHS = {"palindrome": None, "mqar": 360, "stack": None}  # 256 ids hold keys for 90 pairs
 BLOCK = 256  # sequences that one worker makes at a time
 PHASES = [(1024, 0.6), (2048, 0.25), (4096, 0.15)]  # length, share of the steps; every step has the same tokens
@@ -59,7 +59,8 @@ def synthetic_sequences(task, n, length, seed):
     each = min(length, SYNTHETIC_LENGTHS[task] or length)
     out = [np.zeros((n, length), np.uint8) for _ in range(3)]
     for at in range(0, length - each + 1, each):
-        ids, targets = synthetic.draw(task, n, each, 256, generator)
+        options = {"pairs": synthetic.easier(each, seed + at)} if task == "mqar" else {}
+        ids, targets = synthetic.draw(task, n, each, 256, generator, **options)
         T = ids.shape[1]
         out[0][:, at : at + T] = ids.numpy()
         out[1][:, at : at + T] = targets.clamp_min(0).numpy()

@@ -1,22 +1,23 @@
 """Runs a list of training jobs on all GPUs of a machine, several processes a GPU, and keeps what is finished safe.
 
-    python3 scripts/train/run_all.py --jobs scripts/train/jobs.json --corpus FOLDER --out OUT --work WORK --seconds
-    500
+    python3 scripts/train/run_all.py --jobs scripts/train/jobs.json --corpus FOLDER --out OUT --archives ARCHIVES \\
+            --work WORK --gpus 4 --seconds 500
 
 Language models start first, each in a process of its own; synthetic runs wait in one queue, which every process
-serves
-when it has nothing else to do. OUT gets one JSON file a run, written anew at every evaluation, and archives of the
-checkpoints, written anew while they change: a run that is killed leaves its last state.
+serves when it has nothing else to do. OUT gets one JSON file a run, written anew at every evaluation; ARCHIVES gets
+checkpoints and logs, packed anew while they change: a run that is killed leaves its last state.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
@@ -82,21 +83,29 @@ def worker(gpu, first, queue, options, log_path):
                 return
 
 
-def pack(work, out, groups, packed):
-    """Archives of checkpoint folders, one a group; only what changed since the last call."""
+def archive(members, to, work):
+    """to is replaced in one step: whoever reads it finds the last whole archive."""
+    partial = Path(work) / (to.name + ".partial")
+    with tarfile.open(partial, "w:xz", preset=1) as tar:
+        for member in members:
+            tar.add(member, member.name)
+    shutil.copy(partial, to.with_name("." + to.name))
+    os.replace(to.with_name("." + to.name), to)
+
+
+def pack(work, out, archives, groups, packed):
+    """Archives of checkpoint folders, one a group, where something changed since the last call; and of all logs."""
+    tasks = [
+        (sorted(p for p in Path(out).iterdir() if p.suffix in (".json", ".log")), Path(archives) / "curves.tar.xz")
+    ]
     for group, names in groups.items():
         folders = [Path(work) / n for n in names if (Path(work) / n / "config.json").exists()]
         stamp = sorted((f.name, (f / "model.safetensors").stat().st_mtime_ns) for f in folders)
-        if not folders or packed.get(group) == stamp:
-            continue
-        partial = Path(work) / f"{group}.tar.xz.partial"
-        with tarfile.open(partial, "w:xz", preset=1) as archive:
-            for folder in folders:
-                archive.add(folder, folder.name)
-        os.replace(partial, Path(work) / f"{group}.tar.xz")
-        subprocess.run(["cp", str(Path(work) / f"{group}.tar.xz"), str(Path(out) / f".{group}")], check=True)
-        os.replace(Path(out) / f".{group}", Path(out) / f"{group}.tar.xz")
-        packed[group] = stamp
+        if folders and packed.get(group) != stamp:
+            tasks.append((folders, Path(archives) / f"{group}.tar.xz"))
+            packed[group] = stamp
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda task: archive(*task, work), tasks))
 
 
 def main():
@@ -105,7 +114,8 @@ def main():
         "--jobs", required=True, help="JSON: language_models, synthetic, steps, tokens, groups, placement"
     )
     parser.add_argument("--corpus", required=True, help="folder that corpus.py wrote")
-    parser.add_argument("--out", required=True, help="results")
+    parser.add_argument("--out", required=True, help="one JSON file a run, and the processes' logs")
+    parser.add_argument("--archives", required=True, help="checkpoints and logs, packed again and again")
     parser.add_argument("--work", required=True, help="training sequences and checkpoints")
     parser.add_argument("--seconds", type=float, required=True, help="training stops here, whatever is left")
     parser.add_argument("--gpus", type=int, required=True)
@@ -113,7 +123,7 @@ def main():
     args = parser.parse_args()
     start = time.time()
     plan = json.loads(Path(args.jobs).read_text())
-    for folder in (args.out, args.work):
+    for folder in (args.out, args.work, args.archives):
         Path(folder).mkdir(parents=True, exist_ok=True)
     seeds = sorted({job["seed"] for job in plan["language_models"]})
     data = [
@@ -164,10 +174,14 @@ def main():
     while any(p.is_alive() for p in processes):
         time.sleep(1)
         if time.time() - last > 40:
-            pack(args.work, args.out, plan["groups"], packed)
+            try:
+                pack(args.work, args.out, args.archives, plan["groups"], packed)
+            except OSError as error:  # a file was replaced while it was read: the next round has it
+                print(f"packing again later: {error}", flush=True)
+                packed.clear()
             last = time.time()
             print(f"{last - start:.0f} s: {sum(p.is_alive() for p in processes)} processes at work", flush=True)
-    pack(args.work, args.out, plan["groups"], packed)
+    pack(args.work, args.out, args.archives, plan["groups"], packed)
     for process in data:
         process.wait()
     print(f"{time.time() - start:.0f} s: done", flush=True)

@@ -36,12 +36,12 @@ def weights_of(targets):
     return (targets >= 0).float()
 
 
-def drawn(task, n, length, vocabulary, generator):
+def drawn(task, n, length, vocabulary, generator, **options):
     """Sequences with unasked padding at the end up to a multiple of 64: the tasks then share shapes, and
     compilations."""
     return tuple(
         F.pad(t, (0, -t.shape[1] % 64), value=fill)
-        for t, fill in zip(synthetic.draw(task, n, length, vocabulary, generator), (0, -1))
+        for t, fill in zip(synthetic.draw(task, n, length, vocabulary, generator, **options), (0, -1))
     )
 
 
@@ -68,7 +68,6 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
     model = Model(cfg, compute, compiled).to(device)
     trainer = Trainer(model, job["rate"], job["steps"])
     train = torch.Generator(device).manual_seed(1000 + job["seed"])  # the same data for every architecture
-    pool, pool_size = None, job["batch"] * 32
     curve, solved, start, loss = [], 0, time.time(), None
     ended = "steps"
     for step in range(job["steps"] + 1):
@@ -93,10 +92,14 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
                 break
         if step == job["steps"]:
             break
-        at = step % 32 * job["batch"]
-        if at == 0:
-            pool = drawn(task, pool_size, length, cfg.vocab_size, train)
-        ids, targets = (t[at : at + job["batch"]] for t in pool)
+        if task == "mqar":
+            pairs = synthetic.easier(length, job["seed"] << 32 | step)
+            ids, targets = drawn(task, job["batch"], length, cfg.vocab_size, train, pairs=pairs)
+        else:  # many at once: a stack takes a loop over its steps
+            at = step % 32 * job["batch"]
+            if at == 0:
+                pool = drawn(task, job["batch"] * 32, length, cfg.vocab_size, train)
+            ids, targets = (t[at : at + job["batch"]] for t in pool)
         loss, _ = trainer.step(ids, targets.clamp_min(0), weights_of(targets))
     result = {**job, "parameters": model.parameter_count(), "ended": ended, "curve": curve}
     if job.get("folder"):
