@@ -4,7 +4,7 @@ Measured lines are solid with full markers; the paper's are dashed with hollow o
 """
 from __future__ import annotations
 
-from . import data, style
+from . import accuracy, data, style
 from .data import NotDrawable, Reports
 
 
@@ -259,4 +259,5 @@ FIGURES = {
     "cache_vs_context": cache_vs_context,
     "fraction_of_floor": fraction_of_floor,
     "breakdown": breakdown,
+    **accuracy.FIGURES,
 }
