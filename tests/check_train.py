@@ -52,9 +52,10 @@ for gate_channels in (8, 1):
 
 # PyTorch and C++ on the same bf16 weights: large ones, so that every part moves the logits. Both compute in fp32.
 with tempfile.TemporaryDirectory() as folder:
-    for architecture in ("kimi-linear", "mla", "gdn-h"):
+    for architecture, theta in (("kimi-linear", 0.0), ("mla", 0.0), ("mla", 10000.0), ("gdn-h", 0.0)):
         torch.manual_seed(1)
-        config = Config(architecture=architecture, layers=4, linear_layers=[1, 2, 3], hidden_size=128, heads=2, rank=64)
+        config = Config(architecture=architecture, layers=4, linear_layers=[1, 2, 3], hidden_size=128, heads=2, rank=64,
+                        rope_theta=theta)
         model = Model(config)
         with torch.no_grad():
             for name, p in model.named_parameters():
@@ -72,7 +73,7 @@ with tempfile.TemporaryDirectory() as folder:
         command = [program, "logits", "--checkpoint", str(at), "--model", architecture, "--ids-file", str(at / "ids")]
         subprocess.run([*command, "--out", str(at / "out.safetensors")], check=True, stdout=subprocess.DEVNULL)
         error = (load_file(at / "out.safetensors")["logits"] - want).abs().max().item()
-        check(f"C++ logits of {architecture}", error < 1e-3, f"worst {error:.1e}, largest logit {want.abs().max():.1f}")
+        check(f"C++ logits of {architecture}, rotary base {theta:g}", error < 1e-3, f"worst {error:.1e}, largest logit {want.abs().max():.1f}")
         # the check can fail: another gate bias is another model
         if architecture != "mla":
             with torch.no_grad():

@@ -1,6 +1,6 @@
 """Gathers the JSON files of training runs into two: curves of the synthetic tests, logs of the language models.
 
-    python3 scripts/train/collect.py RUNS --out reports/results [--made-by TEXT]
+python3 scripts/train/collect.py RUNS --out reports/results [--made-by TEXT]
 """
 
 import argparse

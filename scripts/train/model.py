@@ -31,6 +31,7 @@ class Config:
     rope_dim: int = 32
     value_dim: int = 64
     rank: int = 192
+    rope_theta: float = 0.0  # 0: no positions anywhere (NoPE)
     intermediate_size: int = 256
     max_length: int = 16384
 
@@ -57,7 +58,8 @@ class Config:
             "qk_nope_head_dim": self.nope_dim,
             "qk_rope_head_dim": self.rope_dim,
             "v_head_dim": self.value_dim,
-            "mla_use_nope": True,
+            "mla_use_nope": self.rope_theta == 0,
+            "rope_theta": self.rope_theta or 10000.0,
             "hidden_act": "silu",
             "linear_attn_config": {
                 "kda_layers": self.linear_layers,
@@ -126,13 +128,28 @@ def delta_outputs(x, read, out_gate, o_norm, w_out, norm, gate_up, down, compute
     return feed_forward(x, norm, gate_up, down, compute)
 
 
+def rotated(x, theta: float):
+    """Interleaved pairs (2 i, 2 i + 1) of x [B, T, .., P] turned by position * theta^(-2 i / P)."""
+    T, P = x.shape[1], x.shape[-1]
+    rates = theta ** (-torch.arange(0, P, 2, device=x.device, dtype=torch.float32) / P)
+    angles = torch.arange(T, device=x.device, dtype=torch.float32)[:, None] * rates
+    angles = angles.view(1, T, *[1] * (x.ndim - 3), P // 2)
+    even, odd = x.float().unflatten(-1, (P // 2, 2)).unbind(-1)
+    turned = (even * angles.cos() - odd * angles.sin(), even * angles.sin() + odd * angles.cos())
+    return torch.stack(turned, -1).flatten(-2).to(x.dtype)
+
+
 def mla_block(x, norm, w_in, kv_norm, kv_b, w_out, norm2, gate_up, down, heads, dims, compute: torch.dtype):
-    """A whole block with multi-head latent attention, NoPE; dims = (nope, rope, value, rank)."""
+    """A whole block with multi-head latent attention; dims = (nope, rope, value, rank, theta), theta 0 is NoPE."""
     B, T, _ = x.shape
-    nope, rope, value, rank = dims
+    nope, rope, value, rank, theta = dims
     rows = linear(rms_norm(x, norm), w_in, compute)
     q, latent, k_pe = rows[..., : heads * (nope + rope) + rank + rope].split([heads * (nope + rope), rank, rope], -1)
-    q = q.view(B, T, heads, nope + rope).transpose(1, 2)
+    q = q.view(B, T, heads, nope + rope)
+    if theta > 0:
+        q = torch.cat([q[..., :nope], rotated(q[..., nope:], theta)], -1)
+        k_pe = rotated(k_pe, theta)
+    q = q.transpose(1, 2)
     k_v = linear(rms_norm(latent, kv_norm, LATENT_EPS), kv_b, compute).view(B, T, heads, nope + value)
     k = torch.cat([k_v[..., :nope], k_pe[:, :, None].expand(B, T, heads, rope)], -1).transpose(1, 2)
     v = F.pad(k_v[..., nope:], (0, nope + rope - value)).transpose(1, 2)  # flash attention wants equal widths
@@ -209,7 +226,7 @@ class Model(nn.Module):
         for m in self.layers:
             tail = (m.norm2, m.gate_up, m.down)
             if m.kind == "mla":
-                dims = (c.nope_dim, c.rope_dim, c.value_dim, c.rank)
+                dims = (c.nope_dim, c.rope_dim, c.value_dim, c.rank, c.rope_theta)
                 x = self.mla_block(x, m.norm, m.w_in, m.kv_norm, m.kv_b, m.w_out, *tail, c.heads, dims, compute)
                 continue
             q, k, v, gate, beta, out_gate = self.delta_inputs(

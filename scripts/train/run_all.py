@@ -23,7 +23,8 @@ from pathlib import Path
 
 def name_of(job):
     if job["kind"] == "language_model":
-        return f"lm-{job['architecture']}-s{job['seed']}"
+        rope = "-rope" if job.get("rope_theta") else ""
+        return f"lm-{job['architecture']}{rope}-s{job['seed']}"
     return f"{job['task']}-{job['length']}-{job['architecture']}-{job['rate']:g}-s{job['seed']}"
 
 

@@ -50,7 +50,9 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
     """job: architecture, seed, steps, tokens (a step), rate, every, corpus, data, folder, and optionally deadline
     (time.time: training stops there and says so). `report(dict)` gets the log so far."""
     torch.manual_seed(job["seed"])
-    model = Model(Config(architecture=job["architecture"]), compute, compiled).to(device)
+    model = Model(
+        Config(architecture=job["architecture"], rope_theta=job.get("rope_theta", 0.0)), compute, compiled
+    ).to(device)
     trainer = Trainer(model, job["rate"], job["steps"], warmup=200)
     log, start, ended, total = [], time.time(), "steps", job["steps"]
 
@@ -63,6 +65,7 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
             "tokens_per_step": job["tokens"],
             "tokens": trainer.done * job["tokens"],
             "rate": job["rate"],
+            "rope_theta": job.get("rope_theta", 0.0),
             "phases": lm_data.phases(total, job["tokens"]),
             "parameters": model.parameter_count(),
             "ended": ended,
