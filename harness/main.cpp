@@ -7,6 +7,7 @@
 #include "suites/memory.h"
 #include "suites/mmlu_suite.h"
 #include "suites/ruler_suite.h"
+#include "suites/synthetic_suite.h"
 
 int main(int argc, char** argv) {
   kdabench::Parts parts;
@@ -14,6 +15,6 @@ int main(int argc, char** argv) {
   parts.registry.add(kdabench::mla_architecture());
   parts.registry.add(kdabench::gdn_h_architecture());
   parts.suites = {kdabench::suites::decode_suite(), kdabench::suites::memory_suite(), kdabench::suites::mmlu_suite(),
-                  kdabench::suites::ruler_suite()};
+                  kdabench::suites::ruler_suite(), kdabench::suites::synthetic_suite()};
   return kdabench::run_command_line(argc, argv, parts);
 }

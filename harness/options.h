@@ -51,7 +51,7 @@ struct AccuracyFlags {
   bool allow_random_weights = false;
 
   template <class V> void fields(V&& v) {
-    constexpr const char* kGroup = "Accuracy (mmlu, ruler)";
+    constexpr const char* kGroup = "Accuracy (mmlu, ruler, synthetic)";
     v("data", data, kGroup, "folder that holds mmlu/ and ruler/; default: $KDABENCH_DATA");
     v("tokenizer", tokenizer, kGroup, "rank file, folder or bytes; default: the checkpoint's, bytes for 256 ids");
     v("template", prompt_format, kGroup, "generated answers: base (text alone), chat (the checkpoint's turns), or auto");
@@ -59,10 +59,10 @@ struct AccuracyFlags {
     v("subjects", subjects, kGroup, "mmlu: some of the 57");
     v("mmlu-style", mmlu_style, kGroup, "mmlu: prompts of lm-eval or of hendrycks");
     v("limit", limit, kGroup, "mmlu: the first questions of each subject; 0: all");
-    v("lengths", lengths, kGroup, "ruler: tokens of prompt and answer");
-    v("tasks", tasks, kGroup, "ruler: some of the 13");
-    v("samples", samples, kGroup, "ruler: prompts of each task and length");
-    v("task-seed", task_seed, kGroup, "ruler: seed of the prompts");
+    v("lengths", lengths, kGroup, "ruler, synthetic: tokens of prompt and answer");
+    v("tasks", tasks, kGroup, "ruler: some of the 13; synthetic: palindrome, mqar, mqar-zoology, stack");
+    v("samples", samples, kGroup, "ruler, synthetic: prompts of each task and length");
+    v("task-seed", task_seed, kGroup, "ruler, synthetic: seed of the prompts");
     v("jsonl", jsonl, kGroup, "ruler: read DIR/TASK.jsonl or DIR/TASK/validation.jsonl instead of making prompts");
     v("allow-random-weights", allow_random_weights, kGroup, "score random weights too: a trial of the machinery");
   }

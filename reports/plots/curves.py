@@ -1,7 +1,8 @@
 """python3 -m reports.plots.curves CURVES.json --out DIR: accuracy against training steps, a panel a synthetic test.
 
 CURVES.json is what scripts/train/collect.py gathers from training runs (schema kdabench/curves). A line is the mean of
-the seeds at the better learning rate, by the area under it; the band runs from the lowest to the highest seed.
+the seeds at the better learning rate, by the area under it; the band runs from the lowest to the highest seed. Runs at
+the other rate are thin. The paper's points belong to settings that it does not state (batch, vocabulary, metric).
 """
 from __future__ import annotations
 
@@ -35,15 +36,15 @@ def best_rate(rates: dict[float, dict[int, list[float]]]) -> float:
 def draw(curves: dict, style, data, metric: str, length: int):
     drawn = [run for run in curves["runs"] if run["length"] == length]
     tasks = [task for task in ("palindrome", "mqar", "stack") if any(run["task"] == task for run in drawn)]
-    size = (2 * style.WIDTH_INCHES, style.HEIGHT_INCHES)
+    size = (2 * style.WIDTH_INCHES, 1.12 * style.HEIGHT_INCHES)
     figure, panels = style.plt.subplots(1, len(tasks), figsize=size, sharey=True, squeeze=False)
-    figure.subplots_adjust(left=0.06, right=0.985, top=0.80, bottom=0.2, wspace=0.1)
+    figure.subplots_adjust(left=0.06, right=0.985, top=0.815, bottom=0.335, wspace=0.1)
     names = {"kimi-linear": "KDA", "gdn-h": "GDN", "mla": "MLA (NoPE)"}
     what = {"token_accuracy": "asked tokens", "sequence_accuracy": "whole sequences"}[metric]
     figure.text(0.01, 0.975, f"Synthetic tests at length {length}: held-out accuracy against training steps",
                 fontsize=8, fontweight="bold", va="top")
-    figure.text(0.01, 0.915, f"% of {what}; solid: measured here (band: seeds); dashed: paper's Fig. 4, other settings",
-                fontsize=7, va="top", color="#444444")
+    lines = "thick: the better rate (band: seeds); thin: single runs at the other; dashed: paper, Fig. 4"
+    figure.text(0.01, 0.915, f"% of {what}; {lines}", fontsize=7, va="top", color="#444444")
     paper = data.paper().get("fig4_steps", {})
     for axes, task in zip(panels[0], tasks):
         runs = [run for run in drawn if run["task"] == task]
@@ -62,6 +63,10 @@ def draw(curves: dict, style, data, metric: str, length: int):
                       zorder=4)
             axes.fill_between(steps, [min(v) for v in values], [max(v) for v in values], color=style.colour(model),
                               alpha=0.2, linewidth=0, zorder=3)
+            for run in own:
+                if run["rate"] != rate:
+                    axes.plot([p["step"] for p in run["curve"]], [100 * p[metric] for p in run["curve"]],
+                              color=style.colour(model), linewidth=0.5, zorder=3)
             printed = paper.get(task, {}).get(model)
             if printed:
                 xy = [(x, y) for x, y in zip(paper["steps"], printed) if x <= end and y is not None]
@@ -70,7 +75,7 @@ def draw(curves: dict, style, data, metric: str, length: int):
         axes.set_title({"palindrome": "Palindrome", "mqar": "MQAR", "stack": "Stack"}[task], pad=3)
         axes.set_ylim(-2, 102)
         axes.set_xlabel("training steps", labelpad=2)
-        axes.legend(fontsize=5.8, frameon=False, loc="lower right")
+        axes.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), labelspacing=0.25)
     style.caption(figure, curves["made_by"])
     return figure
 
