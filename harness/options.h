@@ -46,19 +46,21 @@ struct SweepFlags {
 // The accuracy suites.
 struct AccuracyFlags {
   std::string data, tokenizer, prompt_format = "auto", rows = "0";
-  std::string subjects, mmlu_style = "lm-eval", limit = "0";
+  std::string subjects, mmlu_style = "lm-eval", limit = "0", mmlu_pro_style = "official", gpqa;
   std::string lengths = "4K", tasks, samples = "500", task_seed = "42", jsonl;
   bool allow_random_weights = false;
 
   template <class V> void fields(V&& v) {
-    constexpr const char* kGroup = "Accuracy (mmlu, ruler, synthetic)";
-    v("data", data, kGroup, "folder that holds mmlu/ and ruler/; default: $KDABENCH_DATA");
+    constexpr const char* kGroup = "Accuracy";
+    v("data", data, kGroup, "folder that holds mmlu/, ruler/, mmlu_pro/, bbh/; default: $KDABENCH_DATA");
     v("tokenizer", tokenizer, kGroup, "rank file, folder or bytes; default: the checkpoint's, bytes for 256 ids");
     v("template", prompt_format, kGroup, "generated answers: base (text alone), chat (the checkpoint's turns), or auto");
     v("rows", rows, kGroup, "sequences read together; 0: what suits device and length");
-    v("subjects", subjects, kGroup, "mmlu: some of the 57");
+    v("subjects", subjects, kGroup, "some subjects of mmlu, categories of mmlu-pro, tasks of bbh");
     v("mmlu-style", mmlu_style, kGroup, "mmlu: prompts of lm-eval or of hendrycks");
-    v("limit", limit, kGroup, "mmlu: the first questions of each subject; 0: all");
+    v("limit", limit, kGroup, "the first questions of each subject; 0: all");
+    v("mmlu-pro-style", mmlu_pro_style, kGroup, "mmlu-pro: prompts and answer reading, official or lm-eval");
+    v("gpqa", gpqa, kGroup, "gpqa: the CSV, which only its authors may hand out");
     v("lengths", lengths, kGroup, "ruler, synthetic: tokens of prompt and answer");
     v("tasks", tasks, kGroup, "ruler: some of the 13; synthetic: palindrome, mqar, mqar-zoology, stack");
     v("samples", samples, kGroup, "ruler, synthetic: prompts of each task and length");

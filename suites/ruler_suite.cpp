@@ -205,7 +205,7 @@ void measure(Texts& texts, Bench& bench, reports::Cell& cell) {
       std::vector<Ids> group;
       for (size_t b = 0; b < n; ++b) group.push_back(prompts[open[begin + b]]);
       const std::vector<Ids> answers =
-          continue_greedily(*opened.session, opened.rows, group, task.generation_tokens, text.stops, count);
+          continue_greedily(*opened.session, opened.rows, group, {task.generation_tokens, text.stops}, count);
       for (size_t b = 0; b < n; ++b) {
         const size_t i = open[begin + b];
         const std::string prediction = ruler_postprocess(text.decode(answers[b]));

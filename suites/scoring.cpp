@@ -87,15 +87,8 @@ std::vector<std::vector<float>> weigh(Session& session, int64_t rows, std::span<
     prompts.push_back(question.prompt);
   }
   const int64_t shared = shared_prefix(prompts);
-  session.reset();
-  std::unique_ptr<Snapshot> beginning;
-  if (shared > 0) {
-    std::vector<Ids> first(rows);
-    first[0].assign(prompts[0].begin(), prompts[0].begin() + shared);
-    session.append(first);
-    count.read += shared;
-    beginning = session.save(0);
-  }
+  const std::unique_ptr<Snapshot> beginning =
+      questions.empty() ? nullptr : read_beginning(session, rows, prompts[0], shared, count);
   // Prompts of like lengths side by side: fewer short passes.
   std::vector<size_t> order(questions.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -155,13 +148,29 @@ std::vector<std::vector<float>> weigh(Session& session, int64_t rows, std::span<
   return weights;
 }
 
-std::vector<Ids> continue_greedily(Session& session, int64_t rows, std::span<const Ids> prompts, int64_t budget,
-                                   std::span<const int32_t> stops, ReadCount& count) {
+std::unique_ptr<Snapshot> read_beginning(Session& session, int64_t rows, const Ids& prompt, int64_t shared,
+                                         ReadCount& count) {
+  if (shared == 0) return nullptr;
+  session.reset();
+  std::vector<Ids> first(rows);
+  first[0].assign(prompt.begin(), prompt.begin() + shared);
+  session.append(first);
+  count.read += shared;
+  return session.save(0);
+}
+
+std::vector<Ids> continue_greedily(Session& session, int64_t rows, std::span<const Ids> prompts, const Continuation& how,
+                                   ReadCount& count) {
   const NvtxRange range("generate");
   require(static_cast<int64_t>(prompts.size()) <= rows, "wanted at most ", rows, " prompts, got ", prompts.size(), ".");
   for (const Ids& prompt : prompts) require(!prompt.empty(), "a prompt has no tokens; there is nothing to continue.");
-  const std::vector<Ids> tokens = row_tokens(prompts, rows, 0);
+  const std::vector<Ids> tokens = row_tokens(prompts, rows, how.beginning ? how.beginning->length() : 0);
   session.reset();
+  if (how.beginning) {
+    std::vector<int64_t> used(prompts.size());
+    std::iota(used.begin(), used.end(), int64_t{0});
+    session.restore(*how.beginning, used);
+  }
   session.append(tokens);
   count.read += count_of(tokens);
 
@@ -170,17 +179,18 @@ std::vector<Ids> continue_greedily(Session& session, int64_t rows, std::span<con
   const auto take = [&](std::span<const int32_t> step) {
     for (size_t b = 0; b < answers.size(); ++b) {
       if (ended[b]) continue;
-      ended[b] = std::find(stops.begin(), stops.end(), step[b]) != stops.end();
+      ended[b] = std::find(how.stops.begin(), how.stops.end(), step[b]) != how.stops.end();
       if (!ended[b]) answers[b].push_back(step[b]);
       ++count.generated;
     }
   };
-  if (budget > 0) take(session.next_tokens());
-  for (int64_t done = 1; done < budget && std::find(ended.begin(), ended.end(), false) != ended.end();) {
-    const int64_t steps = std::min(kStepsBetweenLooks, budget - done);
+  if (how.budget > 0) take(session.next_tokens());
+  for (int64_t done = 1; done < how.budget && std::find(ended.begin(), ended.end(), false) != ended.end();) {
+    const int64_t steps = std::min(kStepsBetweenLooks, how.budget - done);
     const DecodeSamples samples = session.decode(steps);
     for (int64_t i = 0; i < steps; ++i) take({samples.tokens.data() + i * rows, static_cast<size_t>(rows)});
     done += steps;
+    for (size_t b = 0; how.complete && b < answers.size(); ++b) ended[b] = ended[b] || how.complete(answers[b]);
   }
   return answers;
 }

@@ -44,9 +44,19 @@ struct ReadCount {
 std::vector<std::vector<float>> weigh(Session& session, int64_t rows, std::span<const Choices> questions,
                                       ReadCount& count, const std::function<void(size_t done)>& progress = {});
 
-// Greedy continuations of up to `budget` tokens, each ending before the first of `stops`. As many prompts as rows.
-std::vector<Ids> continue_greedily(Session& session, int64_t rows, std::span<const Ids> prompts, int64_t budget,
-                                   std::span<const int32_t> stops, ReadCount& count);
+// The first `shared` tokens of a prompt, read once; nothing for none.
+std::unique_ptr<Snapshot> read_beginning(Session& session, int64_t rows, const Ids& prompt, int64_t shared,
+                                         ReadCount& count);
+
+struct Continuation {
+  int64_t budget = 0;                         // tokens to generate at most
+  std::span<const int32_t> stops = {};        // an answer ends before the first of them
+  const Snapshot* beginning = nullptr;        // of every prompt; it is not read again
+  std::function<bool(const Ids&)> complete = {};   // an answer that needs no more: looked at every few steps
+};
+// Greedy continuations of the prompts, as many as rows at most.
+std::vector<Ids> continue_greedily(Session& session, int64_t rows, std::span<const Ids> prompts, const Continuation& how,
+                                   ReadCount& count);
 
 // Mean of scores in 0 to 1 and its standard error, sample deviation / sqrt(n); no error for a single one.
 struct Mean {

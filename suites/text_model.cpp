@@ -52,12 +52,15 @@ std::string default_system_text(const std::string& text) {
 
 std::string tokenizer_of(const Plan& plan, const Peer& peer) {
   if (!plan.accuracy.tokenizer.empty()) return plan.accuracy.tokenizer;
-  bool ranks = false;
+  std::vector<std::string> ranks;
   std::error_code ignored;
   if (!peer.checkpoint.empty())
-    for (const fs::directory_entry& entry : fs::directory_iterator(peer.checkpoint, ignored))
-      ranks = ranks || entry.path().filename() == "tiktoken.model" || entry.path().extension() == ".tiktoken";
-  if (ranks) return peer.checkpoint;
+    for (const fs::directory_entry& entry : fs::directory_iterator(peer.checkpoint, ignored)) {
+      if (entry.path().filename() == "tiktoken.model") return entry.path().string();
+      if (entry.path().extension() == ".tiktoken") ranks.push_back(entry.path().string());
+    }
+  require(ranks.size() < 2, peer.checkpoint, " has ", ranks.size(), " *.tiktoken files; name one with --tokenizer.");
+  if (!ranks.empty()) return ranks.front();
   const ModelConfig& config = peer.config ? *peer.config : plan.config;
   require(config.vocab_size == kByteVocabulary, peer.checkpoint.empty() ? "random weights have" : peer.checkpoint + " has",
           " no tokenizer (tiktoken.model or *.tiktoken), and a vocabulary of ", config.vocab_size,

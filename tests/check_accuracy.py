@@ -143,6 +143,42 @@ def check_ruler():
     check(code == 0 and hashes(folder / "files.json") == hashes(report), f"prompts from files are the same: {err}")
 
 
+def check_made_up_tests():
+    """BBH and GPQA at their true sizes, with questions made up here; MMLU-Pro needs twelve thousand and is left out."""
+    made = folder / "made"
+    (made / "bbh").mkdir(parents=True)
+    (made / "cot-prompts").mkdir()
+    task = "boolean_expressions"
+    (made / "bbh" / f"{task}.json").write_text(json.dumps(
+        {"canary": "", "examples": [{"input": f"not {i} is", "target": "True"} for i in range(250)]}))
+    (made / "cot-prompts" / f"{task}.txt").write_text(
+        "canary\n-----\nEvaluate." + "\n\nQ: not 0 is\nA: Let's think step by step.\nSo the answer is True." * 3)
+    report = folder / "bbh.json"
+    code, out, err = run("run", "bbh", *MODEL, "--data", made, "--subjects", task, "--limit", "3", "--out", report)
+    check(code == 0 and "without a readable answer" in out, f"bbh: {code} {err}")
+    if code == 0:
+        (cell,) = cells(report)
+        check(cell["accuracy"]["n"] == 3 and cell["accuracy"]["score"]["items_total"] == 6511, "bbh: 3 of 6511")
+        check(all(not any(stop in item["prediction"] for stop in ("Q", "\n\n")) for item in items(report)),
+              "what follows a stop is not part of an answer")
+        lines = items(report)
+        report.unlink()
+        code, _, err = run("run", "bbh", *MODEL, "--data", made, "--subjects", task, "--limit", "3", "--out", report,
+                           "--resume")
+        check(code == 0 and items(report) == lines, f"bbh resumed scores nothing twice: {err}")
+        check(cells(report)[0]["accuracy"]["score"]["read_tokens"] == 0, "bbh resumed reads nothing")
+    refused("run", "bbh", *MODEL, "--data", made, "--subjects", "boolean_expression", says="boolean_expressions")
+    refused("run", "mmlu-pro", *MODEL, "--data", made, says="validation.jsonl")
+    refused("run", "gpqa", *MODEL, says="--gpqa")
+    csv = made / "gpqa_diamond.csv"
+    csv.write_text("Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\n" +
+                   "".join(f"What is {i}?,{i},{i + 1},{i + 2},{i + 3}\n" for i in range(198)))
+    code, out, err = run("run", "gpqa", *MODEL, "--gpqa", csv, "--limit", "4", "--out", folder / "gpqa.json")
+    check(code == 0 and "a part of gpqa_diamond" in out and "What is" not in out, f"gpqa: {code} {err} {out}")
+    kept = pathlib.Path(f"{folder / 'gpqa.json'}.items.jsonl").read_text() + (folder / "gpqa.json").read_text()
+    check("What is" not in kept, "no question of GPQA is written down")
+
+
 def check_random_weights():
     code, out, err = run("run", "ruler", "--config", "tiny", "--models", "kimi-linear,mla", "--tokenizer", "bytes",
                          "--lengths", "1K", "--tasks", "fwe", "--samples", "1", "--allow-random-weights")
@@ -166,7 +202,7 @@ def check_smoke_plan():
     check(needle == [1.0], f"the trained hybrid finds a single needle at 1K: {needle}")
 
 
-for part in (check_refusals, check_mmlu, check_ruler, check_random_weights, check_smoke_plan):
+for part in (check_refusals, check_mmlu, check_ruler, check_made_up_tests, check_random_weights, check_smoke_plan):
     part()
 shutil.rmtree(folder, ignore_errors=True)
 print(f"{len(failures)} failures")

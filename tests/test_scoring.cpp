@@ -117,17 +117,24 @@ TEST_P(ScoringModels, ContinuingTogetherIsContinuingAlone) {
   }
   const auto session = model->open({.batch = 4, .capacity = 200, .forward_tokens = 64, .all_logits = false});
   ReadCount count;
-  EXPECT_EQ(continue_greedily(*session, 4, prompts, budget, {}, count), alone);
+  EXPECT_EQ(continue_greedily(*session, 4, prompts, {budget}, count), alone);
   EXPECT_EQ(count.read, 90 + 3 + 50);
   EXPECT_EQ(count.generated, 3 * budget);
   // an answer ends before the first stop, the others go on
   const std::vector<int32_t> stops = {alone[0][20]};
   std::vector<Ids> cut = alone;
   for (Ids& answer : cut) answer.erase(std::find(answer.begin(), answer.end(), stops[0]), answer.end());
-  EXPECT_EQ(continue_greedily(*session, 4, prompts, budget, stops, count), cut);
-  EXPECT_EQ(continue_greedily(*session, 4, prompts, 1, {}, count),
+  EXPECT_EQ(continue_greedily(*session, 4, prompts, {budget, stops}, count), cut);
+  EXPECT_EQ(continue_greedily(*session, 4, prompts, {1}, count),
             (std::vector<Ids>{{alone[0][0]}, {alone[1][0]}, {alone[2][0]}}));
-  EXPECT_SAYS(continue_greedily(*session, 4, std::vector<Ids>{{}}, 1, {}, count), "no tokens");
+  // behind a beginning that was read once; and no further than needed
+  const std::vector<Ids> alike = {prompts[0], prompts[0]};
+  const auto beginning = read_beginning(*session, 4, prompts[0], 64, count);  // a pass of its own, as in a whole prompt
+  EXPECT_EQ(continue_greedily(*session, 4, alike, {budget, {}, beginning.get()}, count), (std::vector<Ids>{alone[0], alone[0]}));
+  const auto short_answer = continue_greedily(*session, 4, alike, {budget, {}, nullptr, [](const Ids& a) { return a.size() > 5; }},
+                                              count);
+  EXPECT_EQ(short_answer[0], Ids(alone[0].begin(), alone[0].begin() + 17));  // the first token and 16 steps
+  EXPECT_SAYS(continue_greedily(*session, 4, std::vector<Ids>{{}}, {1}, count), "no tokens");
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, ScoringModels, testing::ValuesIn(test::architecture_names()), [](const auto& param) {

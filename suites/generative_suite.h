@@ -1,0 +1,12 @@
+#pragma once
+// Benchmarks whose answer is read out of generated text, question by question behind worked examples that are read once
+// a part: MMLU-Pro (parts are categories) and BIG-Bench Hard (tasks). One cell a model, with a row for each part.
+
+#include "suites/suite.h"
+
+namespace kdabench::suites {
+
+Suite mmlu_pro_suite();
+Suite bbh_suite();
+
+}  // namespace kdabench::suites
