@@ -28,6 +28,8 @@ Examples:
   kdabench run decode --config kimi-linear-48b-a3b --device cuda --context 1M --dry-run
                                                          bytes and floors of every cell; needs no GPU
   kdabench run decode --device cuda --protocol same-memory --cache-budget 56GB --context 1M
+  kdabench run ruler mmlu --checkpoint DIR --data DIR --device cuda --out scores.json
+                                                         accuracy of a checkpoint; --dry-run says how long it takes
   kdabench table report.json                             the result, as a table
   kdabench compare before.json after.json                what got slower, by how much
   kdabench ab --a build/main/kdabench --b build/mine/kdabench --plan suites/plans/gate.json --out ab.json
