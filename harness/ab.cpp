@@ -255,8 +255,8 @@ int run_ab(const Call& call, const AbFlags& flags) {
             "discard it.");
   }
   const std::string key = hash_of(fmt::format(
-      "{}|{}|{}|{}|{}|{}|{}|{}|{}", hash_of(content(flags.a)), hash_of(content(flags.b)), report.plan.dump(), flags.margin,
-      flags.error_rate, flags.blocks, flags.max_drift, flags.seed, flags.inject_slowdown));
+      "{}|{}|{}|{}|{}|{}|{}|{}|{}", hash_of(content(flags.a)), hash_of(content(flags.b)), report.plan.dump(),
+      flags.margin, flags.error_rate, flags.blocks, flags.max_drift, flags.seed, flags.inject_slowdown));
   for (const std::string& word : call.argv) report.command += (report.command.empty() ? "" : " ") + word;
   report.started_utc = utc_now();
 
@@ -274,7 +274,8 @@ int run_ab(const Call& call, const AbFlags& flags) {
       Measured one = sides.measure(is_b, wanted, at, expected_s);
       const std::string& found = one.report.machine.fingerprint;
       if (machine.empty()) machine = found;
-      require(found == machine, "the processes ran on different machines (fingerprints ", machine, " and ", found, ").");
+      require(found == machine, "the processes ran on different machines (fingerprints ", machine, " and ", found,
+              ").");
       stream.append({stage, block, slot, is_b, one.wall_s,
                      reports::ab_cells(one.report, is_b && report.injected_slowdown > 1)});
       return one;
@@ -295,10 +296,11 @@ int run_ab(const Call& call, const AbFlags& flags) {
     const double process_s = stream.about.value("process_s", 0.0);
     const auto& looks = report.options.looks;
     report.estimated_s = 4 * process_s * static_cast<double>(looks.front());
-    line.note(fmt::format("{} cells; {} blocks of four processes take about {}; undecided cells go on to {} blocks, and "
-                          "what fails is confirmed: at the most {}",
-                          stream.processes.front().cells.size(), looks.front(), seconds(report.estimated_s), looks.back(),
-                          seconds(8 * process_s * static_cast<double>(looks.back()))));
+    line.note(
+        fmt::format("{} cells; {} blocks of four processes take about {}; undecided cells go on to {} blocks, and "
+                    "what fails is confirmed: at the most {}",
+                    stream.processes.front().cells.size(), looks.front(), seconds(report.estimated_s), looks.back(),
+                    seconds(8 * process_s * static_cast<double>(looks.back()))));
     if (flags.dry_run) {
       for (const reports::AbCell& cell : stream.processes.front().cells)
         fmt::print("{}: {}\n", cell.id, cell.tpot_ns ? "timed" : cell.status);
@@ -311,7 +313,8 @@ int run_ab(const Call& call, const AbFlags& flags) {
     std::optional<ProgressLine> bar;
     while (const auto next = reports::next_block(stream.processes, report.options)) {
       const std::string name = fmt::format("{}, {} cells to block {}", next->stage, next->cells.size(), next->until);
-      if (name != leg) bar.emplace(progress_style(flags.progress), static_cast<size_t>(4 * (next->until - next->block)));
+      if (name != leg)
+        bar.emplace(progress_style(flags.progress), static_cast<size_t>(4 * (next->until - next->block)));
       leg = name;
       const bool whole = next->stage == "first" && next->block < looks.front();
       const Json cells = whole ? plan : narrowed(plan, next->cells);

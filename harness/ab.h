@@ -39,8 +39,8 @@ struct AbFlags {
   }
 };
 
-// The plan of a process that is to measure only `cells`, given by id: the smallest product of models and points that has
-// them all. Programs of any version understand it, because it is a plan like any other.
+// The plan of a process that is to measure only `cells`, given by id: the smallest product of models and points that
+// has them all. Programs of any version understand it, because it is a plan like any other.
 reports::Json narrowed(const reports::Json& plan, const std::vector<std::string>& cells);
 
 int run_ab(const Call& call, const AbFlags& flags);

@@ -7,18 +7,21 @@
 #include "harness/bind.h"
 #include "harness/cli.h"
 #include "harness/parse.h"
+#include "kernels/base/error.h"
 #include "reports/gate.h"
 
 namespace kdabench {
 namespace {
 
 constexpr const char* kFooter = R"(
-Exact by default: parameters, weight, cache and state bytes; launches a step, registers and spills may fall. Scores are
-paired item by item, on the CPU they must be equal. Times are judged only where both reports come from one machine.
-A missing, extra or failed cell fails. The rules are reports/gate_rules.json; --print-rules writes them.
+Exact by default: parameters, weight, cache and state bytes; launches a step, registers and spills may fall.
+Scores are paired item by item, on the CPU they must be equal. Times are judged only where both reports come
+from one machine. A missing, extra or failed cell fails. The rules are reports/gate_rules.json; --print-rules
+writes them.
 
-Exit codes: 0 pass; 1 regression or missing cell; 2 unreadable; 3 inconclusive; 4 invalid cell; 5 incorrect result or lost
-accuracy; 6 base missing, or without the cell. The name is on the last line of text, md and github.)";
+Exit codes: 0 pass; 1 regression or missing cell; 2 unreadable; 3 inconclusive; 4 invalid cell; 5 incorrect
+result or lost accuracy; 6 base missing, or without the cell. The name is on the last line of text, md and
+github.)";
 
 struct GateFlags {
   std::string base, candidate, rules, format = "text";
@@ -27,12 +30,13 @@ struct GateFlags {
 
 int run_gate(const GateFlags& flags) {
   if (flags.print_rules) {
-    fmt::print("{}\n", reports::pretty(reports::gate_rules_json(flags.rules.empty() ? reports::GateRules{}
-                                                                                    : reports::read_gate_rules(flags.rules))));
+    const reports::GateRules rules = flags.rules.empty() ? reports::GateRules{} : reports::read_gate_rules(flags.rules);
+    fmt::print("{}\n", reports::pretty(reports::gate_rules_json(rules)));
     return 0;
   }
   parse_choice("format", flags.format, {"text", "md", "json", "junit", "github"});
-  if (flags.base.empty() || flags.candidate.empty()) throw reports::Error("gate wants BASE.json and NEW.json; see kdabench gate --help");
+  require(!flags.base.empty() && !flags.candidate.empty(),
+          "gate wants BASE.json and NEW.json; see kdabench gate --help.");
   const reports::Gate gate = reports::gate_files(flags.base, flags.candidate, flags.rules);
   fmt::print("{}", reports::gate_output(gate, flags.format));
   return static_cast<int>(gate.exit);

@@ -129,7 +129,8 @@ suites::GpuReading Nvml::read() const {
     reading.reason += reading.reason.empty() ? "the driver does not say: " : ", ";
     reading.reason += what;
   };
-  if (const auto milliwatts = library_->unsigned_of("nvmlDeviceGetPowerUsage")) reading.power_watts = *milliwatts * 1e-3;
+  if (const auto milliwatts = library_->unsigned_of("nvmlDeviceGetPowerUsage"))
+    reading.power_watts = *milliwatts * 1e-3;
   else refused("power");
   unsigned celsius = 0;
   if (library_->call("nvmlDeviceGetTemperature", library_->device, kTemperatureGpu, &celsius) == kSuccess)

@@ -1,6 +1,7 @@
 #pragma once
 // The driver's management library, loaded at run time: name, driver, power, temperature, energy, throttle counters,
-// processes. The CUDA toolkit may lack its header and a GPU-less host its file; what is absent is empty, with the reason.
+// processes. The CUDA toolkit may lack its header and a GPU-less host its file; what is absent is empty, with the
+// reason.
 
 #include <cstdint>
 #include <memory>
@@ -19,8 +20,8 @@ struct NvmlIdentity {
 
 class Nvml {
  public:
-  // The GPU at this PCI bus id ("0000:1b:00.0"); the first one when it is empty. Never throws: see reason(). Tests bring
-  // their own library.
+  // The GPU at this PCI bus id ("0000:1b:00.0"); the first one when it is empty. Never throws: see reason(). Tests
+  // bring their own library.
   explicit Nvml(const std::string& pci_bus_id = "", const std::string& library = "libnvidia-ml.so.1");
   ~Nvml();
   Nvml(const Nvml&) = delete;

@@ -38,7 +38,8 @@ std::vector<std::string> timed_cells(const std::vector<AbProcess>& done) {
 }
 
 // The four processes of a block, in time; fewer while it runs.
-std::vector<const AbProcess*> processes_of(const std::vector<AbProcess>& done, const std::string& stage, int64_t block) {
+std::vector<const AbProcess*> processes_of(const std::vector<AbProcess>& done, const std::string& stage,
+                                           int64_t block) {
   std::vector<const AbProcess*> found;
   for (const AbProcess& process : done)
     if (process.stage == stage && process.block == block) found.push_back(&process);
@@ -163,7 +164,8 @@ bool settled_by_status(const AbReport& report, const std::string& id, AbRow& row
   else if (b->status == "invalid") settle(row, "invalid", Exit::invalid, b->reason);
   else if (b->status == "error" || b->status == "timeout") settle(row, "failed", Exit::regression, b->reason);
   else if (bad(*b) && a->status == b->status) settle(row, "same", Exit::pass, b->status + " on both sides");
-  else if (bad(*b)) settle(row, "failed", Exit::regression, fmt::format("{} in A, {} in B: {}", a->status, b->status, b->reason));
+  else if (bad(*b))
+    settle(row, "failed", Exit::regression, fmt::format("{} in A, {} in B: {}", a->status, b->status, b->reason));
   else if (a->status == "oom" || a->status == "skipped")
     settle(row, "recovered", Exit::pass, fmt::format("{} in A, ok in B", a->status));
   else if (bad(*a)) settle(row, "no_baseline", Exit::no_baseline, fmt::format("{} in A: {}", a->status, a->reason));
@@ -197,13 +199,15 @@ AbRow judge_cell(const AbReport& report, const std::string& id) {
   const Verdict verdict = found.decision.verdict;
   if (verdict == Verdict::fail && found.confirmation->verdict == Verdict::fail)
     settle(row, "fail", Exit::regression,
-           fmt::format("again {} in {} fresh blocks", percent(found.confirmation->interval.mean), found.confirmation->interval.n));
+           fmt::format("again {} in {} fresh blocks", percent(found.confirmation->interval.mean),
+                       found.confirmation->interval.n));
   else if (verdict == Verdict::fail)
     settle(row, "inconclusive", Exit::inconclusive,
-           fmt::format("slower at first, not confirmed: {} in {} fresh blocks", percent(found.confirmation->interval.mean),
-                       found.confirmation->interval.n));
+           fmt::format("slower at first, not confirmed: {} in {} fresh blocks",
+                       percent(found.confirmation->interval.mean), found.confirmation->interval.n));
   else if (verdict == Verdict::pass || verdict == Verdict::improved)
-    settle(row, verdict_name(verdict), Exit::pass, verdict == Verdict::improved ? "faster: update what you compare with" : "");
+    settle(row, verdict_name(verdict), Exit::pass,
+           verdict == Verdict::improved ? "faster: update what you compare with" : "");
   else
     settle(row, "inconclusive", Exit::inconclusive,
            verdict == Verdict::undecided ? "the run stopped before the next look" : "too noisy for this margin");
@@ -241,7 +245,8 @@ std::vector<AbCell> ab_cells(const Report& report, bool slowed) {
       out.clock_hz = cell.gpu_state->sm_clock_hz_median;
       out.other_processes = cell.gpu_state->other_processes;
       if (cell.gpu_state->throttle_power_ns || cell.gpu_state->throttle_thermal_ns)
-        out.throttled_ns = cell.gpu_state->throttle_power_ns.value_or(0) + cell.gpu_state->throttle_thermal_ns.value_or(0);
+        out.throttled_ns =
+            cell.gpu_state->throttle_power_ns.value_or(0) + cell.gpu_state->throttle_thermal_ns.value_or(0);
     }
     cells.push_back(out);
   }

@@ -4,8 +4,9 @@
 // The statistics are in reports/gate_decision.h; harness/ab.h starts the processes.
 //
 // A run is: a warm-up process of each side, looked at for what cells there are and not for their times; blocks of four
-// fresh processes of the first stage, at first with the whole plan, then with the cells that are undecided; fresh blocks
-// of the stage "confirm" with the cells that failed. The sentinel, the first timed cell of the plan, is in all of them.
+// fresh processes of the first stage, at first with the whole plan, then with the cells that are undecided; fresh
+// blocks of the stage "confirm" with the cells that failed. The sentinel, the first timed cell of the plan, is in all
+// of them.
 
 #include <map>
 #include <optional>
@@ -38,8 +39,8 @@ struct AbProcess {
   std::vector<AbCell> cells;
 };
 
-// What `report` says, for a process. A cell that was slowed on purpose has no timing; where `slowed` is true its time is
-// that of its samples, and its status counts as ok.
+// What `report` says, for a process. A cell that was slowed on purpose has no timing; where `slowed` is true its time
+// is that of its samples, and its status counts as ok.
 std::vector<AbCell> ab_cells(const Report& report, bool slowed);
 
 // The next block to run: which cells are wanted, and how many blocks its stage needs to the next look.

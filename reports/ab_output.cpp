@@ -68,9 +68,10 @@ std::string ab_table(const AbReport& report) {
   if (report.injected_slowdown > 1)
     out += fmt::format("SLOWED   every step of B was made {} times as long on purpose: this tests the gate, not B\n",
                        report.injected_slowdown);
-  out += fmt::format("device   {}\nrule     margin {:.3g} %; {:.1f} % intervals over blocks of four processes; looks at {}; "
-                     "a fail is confirmed\n", report.device, 100 * options.delta, 100 * (1 - 2 * options.tail()),
-                     fmt::join(options.looks, ", "));
+  out += fmt::format(
+      "device   {}\nrule     margin {:.3g} %; {:.1f} % intervals over blocks of four processes; looks at {}; "
+      "a fail is confirmed\n",
+      report.device, 100 * options.delta, 100 * (1 - 2 * options.tail()), fmt::join(options.looks, ", "));
   std::vector<std::string> ids;
   for (const AbRow& row : report.rows) ids.push_back(row.id);
   const auto [common, names] = short_names(ids);
@@ -98,18 +99,19 @@ std::string ab_table(const AbReport& report) {
     }
     noise.push_back(row.process_stddev);
     const int64_t confirming = row.confirmation ? row.confirmation->interval.n : 0;
-    out += line(names[i], row.verdict, row.a_ns ? readable_ms(*row.a_ns) : "-", row.b_ns ? readable_ms(*row.b_ns) : "-",
-                fmt::format("{:.4f}", std::exp(d.mean)),
-                fmt::format("{:.4f}-{:.4f}", std::exp(d.low), std::exp(d.high)),
-                confirming ? fmt::format("{}+{}", d.n, confirming) : fmt::format("{}", d.n),
-                fmt::format("{:.2f} %", 100 * row.process_stddev), row.q ? fmt::format("{:.2g}", *row.q) : "-", row.note);
+    out +=
+        line(names[i], row.verdict, row.a_ns ? readable_ms(*row.a_ns) : "-", row.b_ns ? readable_ms(*row.b_ns) : "-",
+             fmt::format("{:.4f}", std::exp(d.mean)), fmt::format("{:.4f}-{:.4f}", std::exp(d.low), std::exp(d.high)),
+             confirming ? fmt::format("{}+{}", d.n, confirming) : fmt::format("{}", d.n),
+             fmt::format("{:.2f} %", 100 * row.process_stddev), row.q ? fmt::format("{:.2g}", *row.q) : "-", row.note);
   }
   std::string summary;
-  for (const auto& [verdict, count] : counts) summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", count, verdict);
+  for (const auto& [verdict, count] : counts)
+    summary += fmt::format("{}{} {}", summary.empty() ? "" : ", ", count, verdict);
   out += fmt::format("\n{}; {} processes in {}", summary, report.processes.size(), seconds(report.wall_s));
   if (!noise.empty())
-    out += fmt::format("; noise between processes {:.2f} % in the median cell, {:.2f} % in the worst", 100 * median(noise),
-                       100 * *std::max_element(noise.begin(), noise.end()));
+    out += fmt::format("; noise between processes {:.2f} % in the median cell, {:.2f} % in the worst",
+                       100 * median(noise), 100 * *std::max_element(noise.begin(), noise.end()));
   if (report.drift) out += fmt::format("; the sentinel drifted by {:+.2f} %", 100 * *report.drift);
   out += "\n";
   for (const std::string& problem : report.problems) out += "invalid: " + problem + "\n";
@@ -127,8 +129,8 @@ Json to_json(const AbProcess& process) {
                      {"timed_ns", optional(cell.timed_ns)},
                      {"throttled_ns", optional(cell.throttled_ns)},
                      {"other_processes", optional(cell.other_processes)}});
-  return {{"stage", process.stage},  {"block", process.block}, {"slot", process.slot}, {"side", process.is_b ? "b" : "a"},
-          {"wall_s", process.wall_s}, {"cells", cells}};
+  return {{"stage", process.stage},           {"block", process.block},   {"slot", process.slot},
+          {"side", process.is_b ? "b" : "a"}, {"wall_s", process.wall_s}, {"cells", cells}};
 }
 
 AbProcess ab_process_from_json(const Json& json) {
@@ -151,8 +153,8 @@ AbProcess ab_process_from_json(const Json& json) {
     }
     return process;
   } catch (const Json::exception& error) {
-    throw Error(fmt::format("wanted a process of an A/B run, found JSON of another shape ({}); start again with --force",
-                            error.what()));
+    throw Error(fmt::format(
+        "wanted a process of an A/B run, found JSON of another shape ({}); start again with --force", error.what()));
   }
 }
 

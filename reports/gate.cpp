@@ -69,12 +69,14 @@ void judge_items(Pair pair, const std::string& was, const std::string& is, bool 
                           : pair.add("accuracy", "inconclusive", Exit::inconclusive, was, is,
                                      "the score differs and there are no items to pair");
   if (before.size() != after.size())
-    return pair.add("accuracy", "no_baseline", Exit::no_baseline, was, is,
-                    fmt::format("{} items in base, {} in the candidate: not the same test", before.size(), after.size()));
+    return pair.add(
+        "accuracy", "no_baseline", Exit::no_baseline, was, is,
+        fmt::format("{} items in base, {} in the candidate: not the same test", before.size(), after.size()));
   int64_t lost = 0, won = 0;
   for (size_t i = 0; i < before.size(); ++i) lost += after[i] < before[i], won += after[i] > before[i];
   const double p = mcnemar_p_lost(lost, won);
-  const std::string note = fmt::format("of {} items {} were lost and {} won; McNemar p {:.2g}", before.size(), lost, won, p);
+  const std::string note =
+      fmt::format("of {} items {} were lost and {} won; McNemar p {:.2g}", before.size(), lost, won, p);
   if (p <= pair.rules.error_rate) pair.add("accuracy", "fail", Exit::incorrect, was, is, note);
   else pair.add("accuracy", "pass", Exit::pass, was, is, note);
 }
@@ -99,7 +101,8 @@ void judge_accuracy(Pair pair) {
   if (before == after && (numbers(pair.base, "items.scores") == numbers(pair.candidate, "items.scores") || !cpu))
     judge_items(pair, before, after, true);
   else if (cpu)
-    pair.add("accuracy", "fail", Exit::incorrect, before, after, "the CPU computes the same every time; this is a change");
+    pair.add("accuracy", "fail", Exit::incorrect, before, after,
+             "the CPU computes the same every time; this is a change");
   else
     judge_items(pair, before, after, before == after);
 
@@ -139,7 +142,8 @@ template <class T> T rule(const Json& json, const std::string& key, T otherwise,
   try {
     return json[key].get<T>();
   } catch (const Json::exception&) {
-    throw Error(fmt::format("{}: {} has the wrong type, found {}; see reports/gate_rules.json", where, key, json[key].dump()));
+    throw Error(
+        fmt::format("{}: {} has the wrong type, found {}; see reports/gate_rules.json", where, key, json[key].dump()));
   }
 }
 
@@ -169,7 +173,8 @@ GateRules read_gate_rules(const fs::path& path) {
       const std::string may = rule<std::string>(entry, "may", "not change", where);
       const std::string metric = rule<std::string>(entry, "path", "", where);
       if (metric.empty() || (may != "not change" && may != "fall"))
-        throw Error(fmt::format("{}: exact wants a path and may \"not change\" or \"fall\", found {}", where, entry.dump()));
+        throw Error(
+            fmt::format("{}: exact wants a path and may \"not change\" or \"fall\", found {}", where, entry.dump()));
       rules.exact.push_back({metric, may == "fall"});
     }
   }
@@ -193,7 +198,8 @@ GateRules read_gate_rules(const fs::path& path) {
 
 Json gate_rules_json(const GateRules& rules) {
   Json exact = Json::array();
-  for (const ExactRule& one : rules.exact) exact.push_back({{"path", one.path}, {"may", one.may_fall ? "fall" : "not change"}});
+  for (const ExactRule& one : rules.exact)
+    exact.push_back({{"path", one.path}, {"may", one.may_fall ? "fall" : "not change"}});
   return {{"schema", kRulesSchema},
           {"schema_version", "1.0.0"},
           {"exact", exact},
@@ -217,11 +223,9 @@ Gate gate(const Json& base, const Json& candidate, const GateRules& rules) {
   // What `compare` says of status alone; bytes and times are judged here.
   const std::set<std::string> by_status = {"missing", "extra", "failed", "incorrect", "invalid", "no_baseline"};
   for (const CellComparison& row : joined.cells) {
-    Pair pair{old_cells.count(row.id) ? *old_cells[row.id] : base, new_cells.count(row.id) ? *new_cells[row.id] : candidate,
-              row.id, rules, out.rows};
-    // A cell that is not judged because of another machine has exit no_baseline in `compare`; it is ok here.
-    const bool decided = by_status.count(row.verdict) > 0 && !(row.base_status == "ok" && row.candidate_status == "ok" &&
-                                                               row.exit == Exit::pass);
+    Pair pair{old_cells.count(row.id) ? *old_cells[row.id] : base,
+              new_cells.count(row.id) ? *new_cells[row.id] : candidate, row.id, rules, out.rows};
+    const bool decided = by_status.count(row.verdict) > 0;
     if (marked.count(row.id)) {
       pair.add("status", "invalid", Exit::invalid, row.base_status, row.candidate_status,
                "slowed on purpose, to test a gate; it is no measurement");
@@ -232,7 +236,8 @@ Gate gate(const Json& base, const Json& candidate, const GateRules& rules) {
     if (row.verdict == "missing" || row.verdict == "extra") continue;
     for (const ExactRule& exact : rules.exact) {
       // As many sequences as fit is a result; the bytes of all of them follow it.
-      const bool per_batch = exact.path == "memory.cache_bytes_analytic" || exact.path == "memory.cache_bytes_allocated";
+      const bool per_batch =
+          exact.path == "memory.cache_bytes_analytic" || exact.path == "memory.cache_bytes_allocated";
       if (per_batch && pair.base["axes"]["batch"] != pair.candidate["axes"]["batch"]) continue;
       judge_exact(pair, exact);
     }
@@ -252,7 +257,8 @@ Gate gate_files(const fs::path& base, const fs::path& candidate, const std::stri
   Gate out;
   try {
     const GateRules wanted = rules.empty() ? GateRules{} : read_gate_rules(rules);
-    read_report(candidate);  // schema and version, with the file's name; first: a broken candidate outranks a missing base
+    read_report(
+        candidate);  // schema and version, with the file's name; first: a broken candidate outranks a missing base
     std::error_code ignored;
     if (!fs::exists(base, ignored)) {
       out.problem = fmt::format("{}: wanted a baseline, found no such file; make one with --out", base.string());

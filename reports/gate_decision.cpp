@@ -88,7 +88,8 @@ double sentinel_drift(std::span<const double> logs, const std::vector<bool>& is_
   std::vector<double> centred;
   for (size_t i = 0; i < logs.size(); ++i) centred.push_back(logs[i] - centre[is_b[i]]);
   const auto third = static_cast<std::ptrdiff_t>(logs.size() / 3);
-  return std::expm1(median({centred.end() - third, centred.end()}) - median({centred.begin(), centred.begin() + third}));
+  return std::expm1(median({centred.end() - third, centred.end()}) -
+                    median({centred.begin(), centred.begin() + third}));
 }
 
 double process_stddev(std::span<const BlockLogs> blocks) {

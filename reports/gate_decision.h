@@ -26,8 +26,8 @@
 // the two sides of a pair of blocks a linear drift cancels. So the control is the test itself on the same cells, in the
 // same minutes, at the same noise, where the answer is known; when it finds a difference beyond delta, something other
 // than the binary moves times (a neighbour, a state of the machine that outlives a process, a curved drift) and the
-// cell is INVALID. It does not see what is tied to a side all along, such as the length of a path or of the environment;
-// `kdabench ab --a X --b X` on the machine, once, does.
+// cell is INVALID. It does not see what is tied to a side all along, such as the length of a path or of the
+// environment; `kdabench ab --a X --b X` on the machine, once, does.
 
 #include <cstdint>
 #include <span>
@@ -68,7 +68,7 @@ const char* verdict_name(Verdict verdict);
 struct Decision {
   Verdict verdict = Verdict::undecided;
   MeanInterval interval;               // of log(B / A), at the deciding look, or of all blocks before the first one
-  double p = 1;                        // one-sided, for "not slower"; Bonferroni over the looks so far, valid at any stop
+  double p = 1;  // one-sided, for "not slower"; Bonferroni over the looks so far, valid at any stop
 };
 
 // `values`: one for each block so far, in order. Only whole looks are used.
@@ -84,8 +84,8 @@ bool control_fails(std::span<const double> values, const GateOptions& options);
 // `logs` are those of all processes in order, `is_b` their sides; each side is centred first. 0 for fewer than 6.
 double sentinel_drift(std::span<const double> logs, const std::vector<bool>& is_b);
 
-// Standard deviation of a process median about its side, in log, from the differences within blocks: what a linear drift
-// adds is taken out pairwise by the opposite order of successive blocks, so this is an upper bound on a drifting machine.
+// Standard deviation of a process median about its side, in log, from the differences within blocks. A drift adds to
+// it.
 double process_stddev(std::span<const BlockLogs> blocks);
 
 }  // namespace kdabench::reports

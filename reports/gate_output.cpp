@@ -48,8 +48,8 @@ std::string text(const Gate& gate) {
   for (const GateRow& row : gate.rows) {
     if (row.id != ids[cell]) ++cell;
     if (!worth_a_line(row)) continue;
-    lines += fmt::format("{:<{}}  {:<{}}  {:<12}  {}{}{}\n", names[cell], width, row.metric, metric, row.verdict, change(row),
-                         row.note.empty() ? "" : "; ", row.note);
+    lines += fmt::format("{:<{}}  {:<{}}  {:<12}  {}{}{}\n", names[cell], width, row.metric, metric, row.verdict,
+                         change(row), row.note.empty() ? "" : "; ", row.note);
   }
   return out + "\n" + lines + (lines.empty() ? "" : "\n") + counts(gate) + "\n" + ending(gate) + "\n";
 }
@@ -61,8 +61,10 @@ std::string markdown(const Gate& gate) {
   for (const GateRow& row : gate.rows)
     if (worth_a_line(row))
       lines += fmt::format("| {} | {} | {} | {} | {} |\n", row.id, row.metric, row.verdict, change(row), row.note);
-  if (!lines.empty()) out += "| cell | metric | verdict | base -> candidate | note |\n|:--|:--|:--|:--|:--|\n" + lines + "\n";
-  if (!gate.rows.empty()) out += counts(gate) + (gate.same_machine ? "" : "; another machine, times are not judged") + "\n\n";
+  if (!lines.empty())
+    out += "| cell | metric | verdict | base -> candidate | note |\n|:--|:--|:--|:--|:--|\n" + lines + "\n";
+  if (!gate.rows.empty())
+    out += counts(gate) + (gate.same_machine ? "" : "; another machine, times are not judged") + "\n\n";
   return out + ending(gate) + "\n";
 }
 
@@ -116,10 +118,11 @@ std::string junit(const Gate& gate) {
     }
   }
   const size_t tests = gate.rows.size() + (gate.problem.empty() ? 0 : 1);
-  return fmt::format("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"kdabench gate\" "
-                     "tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n    <properties><property name=\"exit\" value=\"{}\"/>"
-                     "</properties>\n{}  </testsuite>\n</testsuites>\n",
-                     tests, failures, skipped, xml(ending(gate)), cases);
+  return fmt::format(
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"kdabench gate\" "
+      "tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n    <properties><property name=\"exit\" value=\"{}\"/>"
+      "</properties>\n{}  </testsuite>\n</testsuites>\n",
+      tests, failures, skipped, xml(ending(gate)), cases);
 }
 
 // A workflow command ends at the line's end and reserves three characters.
@@ -142,9 +145,9 @@ std::string github(const Gate& gate) {
   for (const GateRow& row : gate.rows) {
     if (!worth_a_line(row)) continue;
     const char* const level = row.exit == Exit::pass ? "notice" : row.exit == Exit::inconclusive ? "warning" : "error";
-    out += fmt::format("::{} title={}::{}\n", level, command_text(row.metric + " " + row.verdict, true),
-                       command_text(fmt::format("{}: {}{}{}", row.id, change(row), row.note.empty() ? "" : "; ", row.note),
-                                    false));
+    out += fmt::format(
+        "::{} title={}::{}\n", level, command_text(row.metric + " " + row.verdict, true),
+        command_text(fmt::format("{}: {}{}{}", row.id, change(row), row.note.empty() ? "" : "; ", row.note), false));
   }
   return out + counts(gate) + "\n" + ending(gate) + "\n";
 }

@@ -55,7 +55,8 @@ double student_cdf(double t, double freedom) {
 
 double student_quantile(double p, double freedom) {
   if (!(p > 0 && p < 1 && freedom > 0))
-    throw Error(fmt::format("student_quantile wants 0 < p < 1 and freedom above 0, found p {} and freedom {}", p, freedom));
+    throw Error(
+        fmt::format("student_quantile wants 0 < p < 1 and freedom above 0, found p {} and freedom {}", p, freedom));
   const double tail = std::min(p, 1 - p);
   double low = 0, high = 1;
   while (upper_tail(high, freedom) > tail && high < 1e150) high *= 2;

@@ -47,10 +47,10 @@ def as_list(value):
     return value if isinstance(value, list) else [part for part in str(value).split(",")]
 
 
-def main(counter, noise=0.0, slow=1.0, drift=0.0, edit=None, fingerprint="synthetic", crash_at=None, knows="--ceilings"):
+def main(counter, noise=0.0, slow=1.0, drift=0.0, edit=None, fingerprint="synthetic", crash_at=None):
     words = sys.argv[1:]
     if "--help" in words:
-        print("fake", knows)
+        print("fake --ceilings")
         return 0
     number = next_number(counter)
     if crash_at == number:

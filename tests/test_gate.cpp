@@ -41,7 +41,10 @@ TEST(Gate, ExactMeansExact) {
   for (const char* key : {"parameters", "weight_bytes", "cache_bytes_per_token", "state_bytes_per_sequence",
                           "cache_bytes_analytic", "cache_bytes_allocated"})
     for (const int change : {1, -1}) {
-      const Gate gate = judged([&](Json& r) { cell(r)["memory"][key] = cell(r)["memory"][key].get<int64_t>() + change; });
+      const Gate gate = judged([&](Json& r) {
+        Json& value = cell(r)["memory"][key];
+        value = value.get<int64_t>() + change;
+      });
       EXPECT_EQ(gate.exit, Exit::regression) << key << " " << change;
       EXPECT_EQ(row_of(gate, std::string("memory.") + key).verdict, "fail");
     }
@@ -51,15 +54,19 @@ TEST(Gate, ExactMeansExact) {
 }
 
 TEST(Gate, LaunchesMayFall) {
-  const auto set = [](Json value) { return [value](Json& r) { cell(r)["launches"] = {{"kernels_per_step", value}, {"reason", ""}}; }; };
+  const auto set = [](Json value) {
+    return [value](Json& r) { cell(r)["launches"] = {{"kernels_per_step", value}, {"reason", ""}}; };
+  };
   EXPECT_EQ(judged(set(301), set(300)).exit, Exit::regression);
   const Gate fewer = judged(set(299), set(300));
   EXPECT_EQ(fewer.exit, Exit::pass);
   EXPECT_EQ(row_of(fewer, "launches.kernels_per_step").verdict, "improved");
   EXPECT_EQ(judged(set(nullptr), set(300)).exit, Exit::regression) << "a value that is gone";
   EXPECT_EQ(judged(set(300)).exit, Exit::pass) << "a value that base does not have yet";
-  const auto spills = [](int n) { return [n](Json& r) { cell(r)["kernel"] = {{"registers", 128}, {"spill_bytes", n}}; }; };
-  EXPECT_EQ(judged(spills(8), spills(0)).exit, Exit::regression) << "a field that records do not know is read all the same";
+  const auto spills = [](int n) {
+    return [n](Json& r) { cell(r)["kernel"] = {{"registers", 128}, {"spill_bytes", n}}; };
+  };
+  EXPECT_EQ(judged(spills(8), spills(0)).exit, Exit::regression) << "a field that records do not know is read, too";
 }
 
 TEST(Gate, StatusesHaveTheirCodes) {
@@ -87,7 +94,8 @@ TEST(Gate, StatusesHaveTheirCodes) {
   EXPECT_EQ(judged([](Json&) {}, becomes("oom")).exit, Exit::pass);
   const Gate slowed = judged([&](Json& r) {
     becomes("invalid")(r);
-    cell(r)["validity"] = {{"valid", false}, {"reasons", Json::array({{{"code", "injected_slowdown"}, {"detail", "x"}}})}};
+    const Json reason = {{"code", "injected_slowdown"}, {"detail", "x"}};
+    cell(r)["validity"] = {{"valid", false}, {"reasons", Json::array({reason})}};
   });
   EXPECT_EQ(slowed.exit, Exit::invalid);
   EXPECT_SAYS(row_of(slowed, "status").note, "slowed on purpose");
@@ -95,7 +103,10 @@ TEST(Gate, StatusesHaveTheirCodes) {
 
 TEST(Gate, TimesOnOneMachineOnly) {
   const auto slower = [](double by) {
-    return [by](Json& r) { cell(r)["timing"]["stats"]["median_ns"] = by * cell(r)["timing"]["stats"]["median_ns"].get<double>(); };
+    return [by](Json& r) {
+      Json& median = cell(r)["timing"]["stats"]["median_ns"];
+      median = by * median.get<double>();
+    };
   };
   EXPECT_EQ(judged(slower(1.09)).exit, Exit::pass);
   EXPECT_EQ(judged(slower(1.11)).exit, Exit::regression);
@@ -116,7 +127,8 @@ TEST(Gate, TimesOnOneMachineOnly) {
 std::function<void(Json&)> score(int right, const char* device, bool items = true) {
   return [=](Json& r) {
     cell(r)["axes"]["device"] = device;
-    cell(r)["accuracy"] = {{"metric", "exact match"}, {"value", right / 100.0}, {"bound", nullptr}, {"stderr", 0.05}, {"n", 100}};
+    cell(r)["accuracy"] = {
+        {"metric", "exact match"}, {"value", right / 100.0}, {"bound", nullptr}, {"stderr", 0.05}, {"n", 100}};
     Json scores = Json::array();
     for (int i = 0; i < 100; ++i) scores.push_back(i < right ? 1.0 : 0.0);
     if (items) cell(r)["items"] = {{"scores", scores}, {"kl", Json::array()}};

@@ -1,10 +1,11 @@
 // The error rates of `kdabench ab`, by simulation of its decision procedure from first blocks to confirmation and
 // control, and the sentence of README that quotes them.
 //
-// A process median is exp(level + side + noise). Noise levels are those measured on one H200 over 24 fresh processes and
-// 45 cells: a standard deviation of 0.27 % in the typical cell, 3.7 % in the worst. Student's t with 3 degrees of freedom
-// stands for heavy tails; a drift moves all processes of a run, linearly. Seeded: the numbers are the same everywhere
-// that has the generator of the C++ standard; normal deviates are made here, because the standard does not fix its own.
+// A process median is exp(level + side + noise). Noise levels are those measured on one H200 over 24 fresh processes
+// and 45 cells: a standard deviation of 0.27 % in the typical cell, 3.7 % in the worst. Student's t with 3 degrees of
+// freedom stands for heavy tails; a drift moves all processes of a run, linearly. Seeded: the numbers are the same
+// everywhere that has the generator of the C++ standard; normal deviates are made here, because the standard does not
+// fix its own.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -157,11 +158,12 @@ TEST(GateSimulation, RatesHoldAndReadmeQuotesThem) {
   // A plan of 45 cells, 44 typical and one worst, nothing changed: runs with a confirmed FAIL.
   const double suite = 1 - std::pow(1 - same.fail, 44) * (1 - same_worst.fail);
   const std::string paragraph = fmt::format(
-      "With the noise measured on an H200 (standard deviation between processes {:.2f} % in the typical cell, {:.1f} % in "
-      "the worst) {} simulated runs a case say: nothing changed, the typical cell passes {:.1f} % of the time after {:.1f} "
-      "blocks and fails {:.2f} %; the worst fails {:.2f} % and stays inconclusive {:.0f} %. Slower by 3 %: the typical cell "
-      "fails {:.1f} % of the time and passes {:.2f} %; the worst passes {:.1f} %, and at 10 % it fails {:.0f} %. Slower by "
-      "exactly the margin of 2 %: the typical cell fails {:.0f} %, is inconclusive {:.0f} % and passes {:.1f} %. A plan of "
+      "With the noise measured on an H200 (standard deviation between processes {:.2f} % in the typical cell, {:.1f} % "
+      "in the worst) {} simulated runs a case say: nothing changed, the typical cell passes {:.1f} % of the time after "
+      "{:.1f} blocks and fails {:.2f} %; the worst fails {:.2f} % and stays inconclusive {:.0f} %. Slower by 3 %: the "
+      "typical cell fails {:.1f} % of the time and passes {:.2f} %; the worst passes {:.1f} %, and at 10 % it fails "
+      "{:.0f} %. Slower by exactly the margin of 2 %: the typical cell fails {:.0f} %, is inconclusive {:.0f} % and "
+      "passes {:.1f} %. A plan of "
       "45 such cells, nothing changed, turns red in {:.2f} % of runs.",
       percent(typical), percent(worst), kTrials, percent(same.pass), same.blocks, percent(same.fail),
       percent(same_worst.fail), percent(same_worst.inconclusive), percent(three.fail), percent(three.pass),
