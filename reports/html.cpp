@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -141,6 +142,12 @@ std::string claims_section(const std::vector<Source>& sources, const std::vector
   return out + "</tbody></table></div>\n";
 }
 
+// Two columns wide on paper, two on the page.
+bool is_wide(const std::string& svg) {
+  const size_t at = svg.find(" width=\"");
+  return at != std::string::npos && std::strtod(svg.c_str() + at + 8, nullptr) > 300;
+}
+
 }  // namespace
 
 std::vector<HtmlFigure> figures_in(const fs::path& folder) {
@@ -180,8 +187,9 @@ std::string html_report(const std::vector<Source>& sources, const std::vector<Cl
   if (!figures.empty()) {
     out += "<h2 id=\"figures\">Figures</h2>\n<div class=\"figures\">\n";
     for (const HtmlFigure& figure : figures)
-      out += fmt::format("<figure><img alt=\"{0}\" src=\"data:image/svg+xml;base64,{1}\"><figcaption>{0}</figcaption></figure>\n",
-                         text(figure.name), base64(figure.svg));
+      out += fmt::format(
+          "<figure{2}><img alt=\"{0}\" src=\"data:image/svg+xml;base64,{1}\"><figcaption>{0}</figcaption></figure>\n",
+          text(figure.name), base64(figure.svg), is_wide(figure.svg) ? " class=\"two\"" : "");
     out += "</div>\n";
   }
   out += "<h2 id=\"tables\">Tables</h2>\n";

@@ -27,6 +27,7 @@ tbody tr:hover { background: #f8fafc; }
 .good { color: var(--green); font-weight: 600; } .bad { color: var(--red); font-weight: 600; } .none { color: var(--soft); }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(360px, 1fr)); gap: 18px; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 4px; padding: 8px; } figure img { width: 100%; height: auto; display: block; }
+figure.two { grid-column: span 2; } @media (max-width: 800px) { figure.two { grid-column: auto; } }
 figcaption { font-size: 12.5px; color: var(--soft); text-align: center; }
 details summary { cursor: pointer; color: var(--blue); } details dl { display: grid; grid-template-columns: max-content minmax(20ch, 70ch); gap: 2px 12px; margin: 6px 0; text-align: left; white-space: normal; font-size: 12.5px; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }

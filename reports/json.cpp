@@ -8,6 +8,7 @@
 #include <sstream>
 #include <type_traits>
 
+#include "reports/escape.h"
 #include "reports/fields.h"
 #include "reports/migrate.h"
 
@@ -209,8 +210,8 @@ Json read_json(const fs::path& path) { return parse(read_text(path), path.string
 Report read_report(const fs::path& path) {
   const Json json = read_json(path);
   const auto text_at = [&](const char* key) {
-    return json.is_object() && json.contains(key) && json[key].is_string() ? json[key].get<std::string>()
-                                                                           : "none";
+    const bool there = json.is_object() && json.contains(key) && json[key].is_string();
+    return there ? one_line(json[key].get<std::string>().substr(0, 40)) : "none";
   };
   const std::string schema = text_at("schema");
   if (schema != kSchema)

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <type_traits>
 
+#include "reports/escape.h"
 #include "reports/fields.h"
 
 namespace kdabench::reports {
@@ -22,7 +23,7 @@ Version version_of(const std::string& text) {
     const bool stop = i == 2 ? next == end : next != end && *next == '.';
     if (error != std::errc{} || version[i] < 0 || !stop)
       throw Error(fmt::format("migrate: wanted a schema_version MAJOR.MINOR.PATCH, found {}; give a kdabench report",
-                              text.size() > 40 ? text.substr(0, 40) + "..." : text));
+                              one_line(text.substr(0, 40))));
     at = next + 1;
   }
   return version;
@@ -76,7 +77,7 @@ Json migrate(const Json& old, const std::string& current) {
   };
   if (text_at("schema") != kSchema)
     throw Error(fmt::format("migrate: wanted schema {}, found {}; give a report that kdabench wrote", kSchema,
-                            text_at("schema").substr(0, 40)));
+                            one_line(text_at("schema").substr(0, 40))));
   const std::string text = text_at("schema_version");
   const Version from = version_of(text), to = version_of(current);
   if (from[0] != to[0] || from > to)
