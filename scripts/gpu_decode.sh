@@ -33,7 +33,7 @@ main() {
     mkdir -p reports/results
     cp "$out/h200-decode.json" reports/results/
     if python=$(plot_python); then
-      phase "figures" "$python" -m reports.plots reports/results/h200-decode.json --out reports/results || status=$?
+      phase "figures" "$python" -m reports.plots reports/results/h200-{decode,kernels}.json --out reports/results || status=$?
     else
       say "no matplotlib: draw them elsewhere with python3 -m reports.plots h200-decode.json --out reports/results"
     fi

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The paper's figures, the roofline and the forest plot. Usage: check_paper_figures.py SOURCE_DIR [KDABENCH]
 
-Each is drawn from a document that has its cells, twice with the same bytes, and is skipped with its reason without them;
-what was measured changes the picture. Exits 77 (skipped) without matplotlib.
+Each is drawn from a document that has its cells, twice with the same bytes, and is skipped with its reason without
+them; what was measured changes the picture. Exits 77 (skipped) without matplotlib.
 """
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ PYTHON = python()
 
 
 def draw(figure: str, out: pathlib.Path, *files: pathlib.Path) -> subprocess.CompletedProcess:
-    return subprocess.run([PYTHON, "-m", "reports.plots", *map(str, files), "--out", str(out), "--only", figure],
-                          cwd=SOURCE, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True)
+    words = [PYTHON, "-m", "reports.plots", *map(str, files), "--out", str(out), "--only", figure]
+    return subprocess.run(words, cwd=SOURCE, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True,
+                          text=True)
 
 
 def cell(**axes) -> dict:
@@ -74,7 +75,8 @@ def ab(ratio: float) -> dict:
 
 # Figure: two documents that must draw two pictures, and what is said where there is nothing to draw.
 DOCUMENTS = {
-    "fig1a": (SYNTHETIC, with_cells(SYNTHETIC["cells"] + [scored(0.8, suite="ruler", model="mla", context=131072, task="mean")]),
+    "fig1a": (SYNTHETIC, with_cells(SYNTHETIC["cells"] + [scored(0.8, suite="ruler", model="mla", context=131072,
+                                                                 task="mean")]),
               "neither same-memory decode nor RULER"),
     "fig2": (kernels(1), kernels(2), "no kernel_bench rows"),
     "fig4": (*(with_cells([scored(v, suite="synthetic", model="kimi-linear", task="mqar", context=c)

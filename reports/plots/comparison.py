@@ -32,9 +32,10 @@ def forest(reports: Reports):
     title = f"B / A, {run.get('device', '')}: {run.get('exit_name', '')}"
     figure.text(0.02, 1 - 0.07 / height, title, fontsize=8, fontweight="bold", va="top")
     slowed = run.get("injected_slowdown", 1)
-    figure.text(0.02, 1 - 0.22 / height, f"time ratio with its {100 * run['rule']['interval_level']:.1f} % interval over "
-                "blocks; dashed: the margin" + (f"; B slowed {slowed:g} times on purpose" if slowed > 1 else ""),
-                fontsize=7, va="top", color="#444444")
+    level = f"{100 * run['rule']['interval_level']:.1f} %"
+    figure.text(0.02, 1 - 0.22 / height, f"time ratio with its {level} interval over blocks; dashed: the margin"
+                + (f"; B slowed {slowed:g} times on purpose" if slowed > 1 else ""), fontsize=7, va="top",
+                color="#444444")
     reach = [margin, 2 - margin]
     for i, row in enumerate(rows):
         first, colour = row["first"], VERDICTS.get(row["verdict"], "#777777")
@@ -47,16 +48,16 @@ def forest(reports: Reports):
         again = row.get("confirmation")
         if again and again.get("ratio") is not None:
             axes.plot([again["ratio"]], [i + 0.28], marker="D", markersize=2.2, color=colour, zorder=4)
-        axes.text(1.02, i, f"{100 * (first['ratio'] - 1):+.2f} %  {row['verdict']}", fontsize=6.5, va="center", color=colour,
-                  transform=axes.get_yaxis_transform())
+        axes.text(1.02, i, f"{100 * (first['ratio'] - 1):+.2f} %  {row['verdict']}", fontsize=6.5, va="center",
+                  color=colour, transform=axes.get_yaxis_transform())
     axes.axvline(1, color="#333333", linewidth=0.7, zorder=2)
     axes.axvline(margin, color="#D55E00", linewidth=0.7, linestyle=(0, (4, 3)), zorder=2)
     spare = 0.08 * (max(reach) - min(reach))
     axes.set_xlim(min(reach) - spare, max(reach) + spare)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), names, fontsize=6.2)
-    axes.set_xlabel("B / A; above 1 is slower" + ("; diamonds: confirmation" if any(r.get("confirmation") for r in rows) else ""),
-                    labelpad=2)
+    confirmed = any(r.get("confirmation") for r in rows)
+    axes.set_xlabel("B / A; above 1 is slower" + ("; diamonds: confirmation" if confirmed else ""), labelpad=2)
     axes.grid(axis="y", visible=False)
     return figure
 

@@ -1,8 +1,8 @@
 """The paper's Figures 1a, 2, 4 and 7a with its points beside ours, and the roofline. (1b is same_memory_tpot, 7b is
 tpot_vs_context.)
 
-The paper's points are hollow and dashed. A figure whose measurement is missing says so in itself; one whose reports lack
-every cell it could show is skipped.
+The paper's points are hollow and dashed. A figure whose measurement is missing says so in itself; one whose reports
+lack every cell it could show is skipped.
 """
 from __future__ import annotations
 
@@ -88,10 +88,12 @@ def fig2(reports: Reports):
                   if name.startswith(f"{kind}/prefill/T=") or name.startswith(f"{kind}/prefill/H=16/T=")}
            for kind in ("kda", "gdn", "dplr")}
     if not any(own.values()):
-        raise NotDrawable("fig2: no kernel_bench rows kda/prefill, gdn/prefill or dplr/prefill (scripts/gpu_kernels.sh)")
+        raise NotDrawable("fig2: no kernel_bench rows kda/prefill, gdn/prefill or dplr/prefill; run "
+                          "scripts/gpu_kernels.sh")
     colours = {"kda": style.colour("kimi-linear"), "gdn": style.colour("gdn-h"), "dplr": "#CC79A7"}
     marks = {"kda": "s", "gdn": "^", "dplr": "D"}
-    figure, axes = style.new_axes("One operator over a sequence (Fig. 2)", "ms; hollow: paper, 16 heads; full: here, 32 heads")
+    figure, axes = style.new_axes("One operator over a sequence (Fig. 2)",
+                                  "ms; hollow: paper, 16 heads; full: here, 32 heads")
     ends = {}
     for kind in ("dplr", "kda"):
         axes.plot(points["tokens"], points[kind], color=colours[kind], marker=marks[kind], **PAPER)
@@ -181,7 +183,8 @@ def roofline(reports: Reports):
              and data.number(c.get("floor", {}).get("flops", 0))]
     cells = data.one_setting(timed, "roofline", budgets_alike=True)
     bandwidth, peak = ceilings["read_bytes_per_s"], ceilings["gemm_flops_per_s"]
-    figure, axes = style.new_axes(setting(reports, cells), "TFLOP/s of a decode step against FLOP/byte; hollow: batch 1")
+    figure, axes = style.new_axes(setting(reports, cells),
+                                  "TFLOP/s of a decode step against FLOP/byte; hollow: batch 1")
     points = []
     for cell in cells:
         flops, moved = data.number(cell["floor"]["flops"]), data.number(cell["floor"]["bytes"])
@@ -190,7 +193,8 @@ def roofline(reports: Reports):
     xs, ys = [p[2] for p in points], [p[3] for p in points]
     low, high = min(xs) / 1.8, max(max(xs) * 2.2, peak / bandwidth * 2.5)
     bend = peak / bandwidth
-    axes.plot([low, bend, high], [low * bandwidth / 1e12, peak / 1e12, peak / 1e12], color="#333333", linewidth=1, zorder=2)
+    axes.plot([low, bend, high], [low * bandwidth / 1e12, peak / 1e12, peak / 1e12], color="#333333", linewidth=1,
+              zorder=2)
     axes.plot([low, bend], [0.5 * low * bandwidth / 1e12, 0.5 * peak / 1e12], color="#999999", linewidth=0.6,
               linestyle=(0, (4, 3)), zorder=1)
     for model in data.MODELS + sorted({p[0] for p in points} - set(data.MODELS)):
@@ -207,8 +211,8 @@ def roofline(reports: Reports):
     style.log_axis(axes.xaxis, [low, high], lambda t: f"{t:g}")
     style.log_axis(axes.yaxis, [min(ys), peak / 1e12], lambda t: f"{t:g}")
     axes.set_xlabel("operations a byte that must move", labelpad=2)
-    axes.text(0.97, 0.04, f"roof, measured: {bandwidth / 1e12:.2f} TB/s,\n{peak / 1e12:.0f} TFLOP/s; dashed: half of it",
-              transform=axes.transAxes, fontsize=6.5, ha="right", va="bottom", linespacing=1.25)
+    roof = f"roof, measured: {bandwidth / 1e12:.2f} TB/s,\n{peak / 1e12:.0f} TFLOP/s; dashed: half of it"
+    axes.text(0.97, 0.04, roof, transform=axes.transAxes, fontsize=6.5, ha="right", va="bottom", linespacing=1.25)
     ends = {}
     for model in data.MODELS:
         own = [p for p in points if p[0] == model]
