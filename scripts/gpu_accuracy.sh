@@ -2,11 +2,13 @@
 # Accuracy of the trained checkpoints on one GPU: RULER-style tasks at 1K to 16K, MMLU's first questions as a check of
 # the pipeline, the synthetic tests. Reports and figures.
 #
-# usage: [OUT=folder] [KDABENCH_DATA=folder] [CHECKPOINTS=folder...] [KDABENCH=binary] scripts/gpu_accuracy.sh
+# usage: KDABENCH_DATA=folder [OUT=folder] [CHECKPOINTS="folder ..."] [MODELS=mla,gdn-h,kimi-linear] [SAMPLES=100]
+#        [REPORTS="1k 4k 8k mmlu synthetic"] [PART=text] [KDABENCH=binary] scripts/gpu_accuracy.sh
 #
 # CHECKPOINTS are folders of folders named after the models; the default is suites/checkpoints/lm-s*. More seeds than
-# the committed one come from scripts/train. Leaves in OUT (default out/gpu): accuracy-*.json, table.md, log.txt and
-# results.tar: the reports and figures as they lie under reports/results/, which this also fills.
+# the committed one come from scripts/train. REPORTS picks some; PART goes into their names, for runs of some MODELS.
+# Leaves in OUT (default out/gpu): accuracy-*.json, table.md, log.txt and results.tar: the reports and figures as they
+# lie under reports/results/, which this also fills.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -15,9 +17,11 @@ mkdir -p "$out" reports/results
 status=0
 reports=()
 
-score() { # NAME ARGUMENT...: one report, out/gpu/accuracy-NAME.json
+score() { # NAME KIND ARGUMENT...: one report, out/gpu/accuracy-NAME.json
   local report=out/gpu/accuracy-$1.json
-  shift
+  local kind=$2
+  shift 2
+  [[ " ${REPORTS:-1k 4k 8k mmlu synthetic} " == *" $kind "* ]] || return 0
   mkdir -p out/gpu
   phase "$report" "$kdabench" run "$@" --device cuda --out "$report" --force --progress plain || status=$?
   [[ -s $report ]] || return 0
@@ -37,23 +41,23 @@ main() {
   fi
   local models every longer longest seed name task folder report figure python ruler seeds
   read -ra seeds <<<"${CHECKPOINTS:-$(echo suites/checkpoints/lm-s*)}"
-  models=mla,gdn-h,kimi-linear
+  models=${MODELS:-mla,gdn-h,kimi-linear}
   every=niah_single_1,niah_multikey_2,fwe  # what fits 1,024 bytes
   longer=niah_single_2,niah_single_3,niah_multikey_1,niah_multikey_3,niah_multivalue,niah_multiquery,vt
   longest=cwe,qa_1,qa_2
   for seed in "${seeds[@]}"; do
-    name=$(basename "$seed")
+    name=$(basename "$seed")${PART:-}
     ruler=(ruler --checkpoint "$seed" --models "$models" --data "$KDABENCH_DATA" --samples "${SAMPLES:-100}")
-    score "$name-1k" "${ruler[@]}" --lengths 1K,2K,4K,8K,16K --tasks $every
-    score "$name-4k" "${ruler[@]}" --lengths 4K,8K,16K --tasks $every,$longer
-    score "$name-8k" "${ruler[@]}" --lengths 8K,16K --tasks $longest
-    score "$name-mmlu" mmlu --checkpoint "$seed" --models "$models" --data "$KDABENCH_DATA" --limit 10
+    score "$name-1k" 1k "${ruler[@]}" --lengths 1K,2K,4K,8K,16K --tasks $every
+    score "$name-4k" 4k "${ruler[@]}" --lengths 4K,8K,16K --tasks $longer
+    score "$name-8k" 8k "${ruler[@]}" --lengths 8K,16K --tasks $longest
+    score "$name-mmlu" mmlu mmlu --checkpoint "$seed" --models "$models" --data "$KDABENCH_DATA" --limit 5
   done
-  for task in palindrome mqar stack; do
+  for task in palindrome mqar; do
     folder=suites/checkpoints/$task
     [[ -d $folder ]] || continue
-    score "$task" synthetic --checkpoint "$folder" --models "$(ls "$folder" | paste -sd,)" --tasks $task \
-      --lengths 256,512,1024,2048 --samples 500
+    score "$task" synthetic synthetic --checkpoint "$folder" --models "$(basename -a "$folder"/*/ | paste -sd,)" --tasks $task \
+      --lengths 256,512,1024,2048 --samples 200
   done
   ((${#reports[@]})) || fail "no report was written; see the messages above."
   for report in "${reports[@]}"; do "$kdabench" table "$report" --markdown; done >"$out/table.md" || status=$?

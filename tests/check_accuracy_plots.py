@@ -46,7 +46,11 @@ def main() -> None:
             for model in data.MODELS:
                 for length in lengths:
                     value = 0.5 + 0.1 * seed + 0.01 * len(tasks)
-                    report["cells"].append(mean_cell(template, model, f"lm-s{seed}", length, value, tasks))
+                    mean = mean_cell(template, model, f"lm-s{seed}", length, value, tasks)
+                    part = copy.deepcopy(mean)
+                    part["axes"]["task"], part["id"] = "a", mean["id"] + "a"
+                    del mean["memory"]
+                    report["cells"] += [mean, part]
     run = {"task": "palindrome", "architecture": "gdn-h", "length": 1024, "seed": 0, "every": 100, "ended": "steps"}
 
     def points(values):

@@ -90,7 +90,8 @@ def accuracy_vs_cache(reports: Reports):
     """Right and low costs memory; a point a length, its tokens beside it."""
     cells, tasks = ruler_means(reports, "accuracy_vs_cache")
     points = over_seeds(cells)
-    sizes = data.by_model(cells, data.cache_bytes_per_sequence)
+    parts = [c for c in scored(reports, "ruler") if family(c["axes"]["config"]) == family(cells[0]["axes"]["config"])]
+    sizes = data.by_model(parts, data.cache_bytes_per_sequence)  # a mean has no memory, the tasks that it is of have
     if not sizes:
         raise NotDrawable("accuracy_vs_cache: no cell counts the bytes of a cache")
     figure, axes = new_axes(cells, tasks, points, reports)

@@ -102,6 +102,7 @@ def read_config(folder, architecture):
         rank=j["kv_lora_rank"],
         intermediate_size=j["intermediate_size"],
         max_length=j["model_max_length"],
+        eos_token_id=j["eos_token_id"],
         rope_theta=0.0 if j.get("mla_use_nope", True) else float(j["rope_theta"]),
     )
 

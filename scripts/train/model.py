@@ -34,6 +34,7 @@ class Config:
     rope_theta: float = 0.0  # 0: no positions anywhere (NoPE)
     intermediate_size: int = 256
     max_length: int = 16384
+    eos_token_id: int | None = None
 
     def mixer(self, layer):
         """kda, gdn or mla of a 0-based layer."""
@@ -86,7 +87,7 @@ class Config:
             "initializer_range": 0.02,
             "model_max_length": self.max_length,
             "bos_token_id": None,
-            "eos_token_id": None,
+            "eos_token_id": self.eos_token_id,
             "pad_token_id": None,
         }
 

@@ -36,7 +36,8 @@ def write_json(path, value):
 
 def worker(gpu, first, queue, options, log_path):
     """Runs `first`, then what it finds in the queue, until the deadline."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    lent = os.environ.get("CUDA_VISIBLE_DEVICES")  # the gpu-th of those that this program may use
+    os.environ["CUDA_VISIBLE_DEVICES"] = lent.split(",")[gpu] if lent else str(gpu)
     sys.stdout = sys.stderr = open(log_path, "w", buffering=1)
     import torch
 

@@ -12,6 +12,8 @@ import lm_data
 from model import Config, Model
 from trainer import Trainer
 
+END = 0  # the NUL byte between documents
+
 
 def to_batch(ids, targets, weights):
     return ids.long(), targets.long(), weights.float() / lm_data.TEXT
@@ -50,9 +52,8 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
     """job: architecture, seed, steps, tokens (a step), rate, every, corpus, data, folder, and optionally deadline
     (time.time: training stops there and says so). `report(dict)` gets the log so far."""
     torch.manual_seed(job["seed"])
-    model = Model(
-        Config(architecture=job["architecture"], rope_theta=job.get("rope_theta", 0.0)), compute, compiled
-    ).to(device)
+    config = Config(architecture=job["architecture"], rope_theta=job.get("rope_theta", 0.0), eos_token_id=END)
+    model = Model(config, compute, compiled).to(device)
     trainer = Trainer(model, job["rate"], job["steps"], warmup=200)
     log, start, ended, total = [], time.time(), "steps", job["steps"]
 
