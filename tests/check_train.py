@@ -81,6 +81,22 @@ with tempfile.TemporaryDirectory() as folder:
                 changed = (model.logits(ids)[0] - want).abs().max().item()
             check(f"logits of {architecture} notice a changed gate", changed > 1e-2, f"{changed:.1e}")
 
+# The hybrid's folder is one that transformers reads as its own KimiLinearForCausalLM.
+try:
+    import transformers
+
+    folder = root / "suites/checkpoints/lm-s0/kimi-linear"
+    expected = load_file(folder / "expected.safetensors")
+    transformers.logging.set_verbosity_error()
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        error = (model(expected["ids_0"][None]).logits[0] - expected["logits_0"]).abs().max().item()
+    check("transformers computes the same from the trained hybrid", error < 1e-3, f"worst {error:.1e}")
+except ImportError as missing:
+    print(f"transformers is not compared: no {missing.name}")
+except ValueError as reason:  # a transformers without kimi_linear
+    print(f"transformers is not compared: {str(reason)[:100]}")
+
 # A few steps on short palindromes lower the loss, and the last asked token is the first of the sequence.
 ids, targets = synthetic.draw("palindrome", 8, 9, 16, torch.Generator().manual_seed(0))
 check("a palindrome's last target is its first token", bool((targets[:, -2] == ids[:, 0]).all()))
