@@ -3,7 +3,7 @@ its end)
 and words.txt (frequent words of the books that RULER's word lists do not have, so that no key of a test was trained
 on).
 
-    python3 scripts/train/corpus.py --data DATA --out FOLDER [--megabytes 40]
+    python3 scripts/train/corpus.py --data DATA --out FOLDER [--megabytes 40] [--words-from 40]
 """
 
 import argparse
@@ -19,15 +19,17 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--megabytes", type=int, default=40, help="of text for training")
     parser.add_argument("--words", type=int, default=6000)
+    parser.add_argument("--words-from", type=int, help="megabytes whose words are counted; default: --megabytes")
     args = parser.parse_args()
     books = lzma.open(args.data / "books" / "books.txt.xz").read()
     train, held_out = books[: args.megabytes * 1000000], books[-1000000:]
+    counted = books[: (args.words_from or args.megabytes) * 1000000]
     taken = {
         line.strip().lower()
         for name in ("nounlist", "adjectivelist", "verblist")
         for line in open(args.data / "ruler" / "words" / f"{name}.txt")
     }
-    counts = collections.Counter(re.findall(r"\b[a-z]{4,11}\b", train.decode("utf-8", "ignore")))
+    counts = collections.Counter(re.findall(r"\b[a-z]{4,11}\b", counted.decode("utf-8", "ignore")))
     words = [w for w, _ in counts.most_common() if w not in taken][: args.words]
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "corpus.bin").write_bytes(train)
