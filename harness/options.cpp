@@ -162,6 +162,11 @@ ModelConfig configured(const std::string& name_or_path, const ModelFlags& flags)
   set("rope-theta", flags.rope_theta, 0, config.rope_theta, "+rope");
   set("kv-norm-eps", flags.kv_norm_eps, 0, config.kv_norm_eps, "+kv-norm-eps");
   set("gate-lower-bound", flags.gate_lower_bound, -1e6, config.gate_lower_bound, "+bounded-gate");
+  if (!flags.state_dtype.empty() && flags.state_dtype != config.state_dtype) {
+    parse_state_dtype(flags.state_dtype);
+    config.state_dtype = flags.state_dtype;
+    config.name += "+" + flags.state_dtype + "-state";
+  }
   if (flags.hf_router && !config.hf_router) {
     config.hf_router = true;
     config.name += "+hf-router";

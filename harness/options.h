@@ -17,7 +17,7 @@ namespace kdabench {
 
 // Choices on which the public code bases disagree; empty text leaves the config's value.
 struct ModelFlags {
-  std::string rope_theta, kv_norm_eps, gate_lower_bound;
+  std::string rope_theta, kv_norm_eps, gate_lower_bound, state_dtype;
   bool hf_router = false;
 
   template <class V> void fields(V&& v) {
@@ -25,6 +25,7 @@ struct ModelFlags {
     v("rope-theta", rope_theta, kGroup, "rotary base of MLA; 0 is NoPE");
     v("kv-norm-eps", kv_norm_eps, kGroup, "epsilon of the latent's norm; HF 1e-6, vLLM 1e-5");
     v("hf-router", hf_router, kGroup, "router weights with the correction bias, as in the first HF code");
+    v("state-dtype", state_dtype, kGroup, "recurrent state: fp32, bf16 or bf16-stochastic; default: fp32");
     v("gate-lower-bound", gate_lower_bound, kGroup, "lower bound of the forget gate's logarithm; 0 is unbounded");
   }
 };

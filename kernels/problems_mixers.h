@@ -31,6 +31,7 @@ struct DeltaShape {
   bool fresh = false;            // zero state and conv_state: the first call of a sequence
   float lower_bound = 0;
   int64_t padding = 0;           // of the strided rows, in elements
+  StateType state = StateType::kAccum;
   int gates() const { return gate_dim == 0 ? key_dim : gate_dim; }
 };
 
@@ -67,7 +68,9 @@ struct DeltaProblem : ProblemBase<DeltaProblem, Types> {
   std::vector<Weight> conv, norm_weight;
   std::vector<float> a_log, dt_bias;
   std::vector<Act> conv_state, out;
-  std::vector<typename Types::Accum> state;
+  std::vector<typename Types::Accum> state;  // empty when the state is kept in bf16
+  std::vector<Bf16> state_bf16;
+  std::vector<int32_t> lengths;              // [B], tokens before
 
   template <class Visit, class... P>
   static void fields(Visit&& visit, P&... p) {
@@ -81,6 +84,8 @@ struct DeltaProblem : ProblemBase<DeltaProblem, Types> {
     visit("dt_bias", p.dt_bias...);
     visit("conv_state", p.conv_state...);
     visit("state", p.state...);
+    visit("state_bf16", p.state_bf16...);
+    visit("lengths", p.lengths...);
     visit("out", p.out...);
   }
 
@@ -101,7 +106,10 @@ struct DeltaProblem : ProblemBase<DeltaProblem, Types> {
     a.norm_eps = 1e-5f;
     a.lower_bound = s.lower_bound;
     a.conv_state = View<Act, 3>(base(conv_state), {B, channels, s.conv_width - 1});
-    a.state = View<typename Types::Accum, 4>(base(state), {B, H, V, K});
+    a.state_type = s.state;
+    if (s.state == StateType::kAccum) a.state = View<typename Types::Accum, 4>(base(state), {B, H, V, K});
+    else a.state_bf16 = View<Bf16, 4>(base(state_bf16), {B, H, V, K});
+    a.lengths = View<int32_t, 1>(base(lengths), {B});
     a.out = View<Act, 3>(base(out), {B, T, H * V});
     a.heads = s.heads, a.key_dim = s.key_dim, a.value_dim = s.value_dim, a.gate_dim = s.gates();
     return a;
@@ -138,7 +146,10 @@ DeltaProblem<Types> delta_problem(const DeltaShape& s, uint64_t seed) {
     const int64_t b = i / (channels * past), channel = i / past % channels;
     return is_key(channel) ? input(b * channels + channel) : before(i);
   });
-  p.state = draw_exact<typename Types::Accum>(B * H * V * K, [&](int64_t i) { return s.fresh ? 0.0f : state(i); });
+  const auto state_at = [&](int64_t i) { return s.fresh ? 0.0f : state(i); };
+  if (s.state == StateType::kAccum) p.state = draw_exact<typename Types::Accum>(B * H * V * K, state_at);
+  else p.state_bf16 = draw_exact<Bf16>(B * H * V * K, state_at);
+  for (int64_t b = 0; b < B; ++b) p.lengths.push_back(s.fresh ? 0 : static_cast<int32_t>(1000 + 7 * b));
   p.out = poison<Act>(rows * H * V);
   return p;
 }

@@ -100,6 +100,7 @@ struct Axes {
   std::string model, config, device, dtype, protocol, fill;
   int64_t context = 0, batch = 0, steps = 0;
   std::optional<int64_t> cache_budget_bytes;
+  std::optional<std::string> state_dtype;
   std::optional<std::string> task;     // what tells cells of one point apart: a kernel, a RULER task
 
   template <class V> void fields(V&& v) {
@@ -111,6 +112,7 @@ struct Axes {
     v("batch", batch, "sequences decoded together");
     v("protocol", protocol, "same-batch, same-memory, or accuracy");
     v("cache_budget_bytes", cache_budget_bytes, "same-memory: bytes the caches of all sequences may take");
+    v("state_dtype", state_dtype, "recurrent state between tokens: fp32, fp64, bf16 or bf16-stochastic");
     v("fill", fill, "how the cache was filled: random or prefill");
     v("steps", steps, "timed decode steps");
     v("task", task, "kernel or task, in suites with several cells at one point");

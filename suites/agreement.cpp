@@ -74,8 +74,9 @@ Pair read_twice(Session& session, const std::vector<int32_t>& ids, int64_t conte
 bool prefill_agrees_with_decode(Bench& bench, Session& session, reports::Cell& cell) {
   const NvtxRange range("check");
   const int64_t context = cell.axes.context, batch = cell.axes.batch, vocabulary = bench.plan.config.vocab_size;
-  const double bound =
-      bench.plan.precision == Precision::kBf16 ? bounds::kPrefillVsDecodeBf16 : bounds::kPrefillVsDecodeFp32;
+  const double bound = bench.plan.precision == Precision::kBf16    ? bounds::kPrefillVsDecodeBf16
+                       : bench.plan.config.state_dtype != "fp32" ? bounds::kPrefillVsDecodeBf16State
+                                                                 : bounds::kPrefillVsDecodeFp32;
   bench.host.progress("check", 0.1);
   bench.deadline.check("the check");
   const std::vector<int32_t> ids = seeded_ids(bench.plan.seed, "agreement", batch, kCheckTokens, vocabulary);

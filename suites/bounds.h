@@ -13,6 +13,10 @@ inline constexpr double kPrefillVsDecodeFp32 = 1e-5;
 //   to 43, 4K to 1M). More than twice that for other configs and the worst of many rows.
 inline constexpr double kPrefillVsDecodeBf16 = 0.05;
 
+// All else fp32, the recurrent state bf16: five tokens read at once round it once, one by one five times, by 1.6e-3 of an
+//   element each. 4.8e-3 to 6.7e-3 in the tiny models (contexts 256 and 1000).
+inline constexpr double kPrefillVsDecodeBf16State = 0.02;
+
 // The parts of a step add up to it within this share; beyond it, validity.reasons says so.
 inline constexpr double kBreakdownRemainder = 0.05;
 
@@ -92,6 +96,11 @@ namespace kdabench::bounds {
 // in the state, and the fast exponential of silu one of 1e-6.
 inline constexpr double kDeltaDecodeOut = 3e-3;
 inline constexpr double kDeltaDecodeState = 1e-5;
+// A state kept in bf16 is rounded by the truth, too, from the same bits. Where the 1e-5 of an fp32 result reach across a
+// boundary between two bf16 numbers, which are 2^-8 apart, an element is off by that: one in 400, sqrt(1 / 400) 2^-8 = 2e-4.
+// Such steps stay in the state until they are forgotten: after 130 tokens, sqrt(130) times as much.
+inline constexpr double kDeltaDecodeStateBf16 = 5e-4;
+inline constexpr double kDeltaDecodeStateBf16Long = 6e-3;
 // Prefill multiplies bf16 matrices, sums and state in fp32. On the way to the state v, U, W, the state as a factor and
 // what is written are rounded once each: sqrt(5) * 1.6e-3 = 3.6e-3, and up to 1.4 times that where nothing is forgotten
 // and beta is near 1, since an error then returns in the next prediction. The output adds q, its products with k, o

@@ -142,6 +142,9 @@ TEST(Plan, AnotherModelHasAnotherName) {
   ModelFlags flags;
   flags.rope_theta = "10000";
   EXPECT_EQ(configured("tiny", flags).name, "tiny+rope");
+  EXPECT_EQ(configured("tiny", {.state_dtype = "bf16"}).name, "tiny+bf16-state");
+  EXPECT_EQ(configured("tiny", {.state_dtype = "fp32"}).name, "tiny");
+  EXPECT_THROW(configured("tiny", {.state_dtype = "bf"}), Error);
   flags.rope_theta = "0";
   EXPECT_EQ(configured("tiny", flags).name, "tiny");
 }

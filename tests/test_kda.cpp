@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "kernels/gdn/gdn.h"
 #include "kernels/kda/kda.h"
+#include "kernels/kda/state_rounding.h"
 #include "kernels/problems.h"
 #include "suites/bounds.h"
 #include "tests/compare.h"
@@ -106,6 +109,60 @@ TEST(Kda, FloatMatchesTheTruth) {
       expect_close(recurrent, want, bounds::kDeltaFloat, seed);
       expect_close(chunked, want, bounds::kDeltaFloat, seed);
     }
+}
+
+// A state in bf16 is one before and after, and tokens at once are tokens one by one, to the last bit.
+TEST(Kda, ABf16StateIsRoundedAfterEveryToken) {
+  const uint64_t seed = fresh_seed();
+  for (const StateType type : {StateType::kBf16, StateType::kBf16Stochastic}) {
+    const DeltaShape shape{.batch = 2, .tokens = 40, .heads = 3, .key_dim = 32, .value_dim = 48, .gate = GateKind::kWeak,
+                           .state = type};
+    auto at_once = delta_problem<Cpu<float>>(shape, seed), one_by_one = at_once, full = at_once;
+    delta_rule_cpu(at_once.args());
+    const auto whole = one_by_one.args();
+    std::vector<int32_t> lengths = one_by_one.lengths;
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      auto part = whole;
+      part.qkv = whole.qkv.slice(1, t, 1), part.gate = whole.gate.slice(1, t, 1), part.beta = whole.beta.slice(1, t, 1);
+      part.out_gate = whole.out_gate.slice(1, t, 1), part.out = whole.out.slice(1, t, 1);
+      part.lengths = View<const int32_t, 1>(lengths.data(), {shape.batch});
+      delta_rule_cpu(part);
+      for (int32_t& length : lengths) ++length;
+    }
+    const auto same = [](Bf16 a, Bf16 b) { return a.bits == b.bits; };
+    EXPECT_TRUE(std::equal(at_once.state_bf16.begin(), at_once.state_bf16.end(), one_by_one.state_bf16.begin(), same));
+    EXPECT_EQ(at_once.out, one_by_one.out);
+
+    // It is the fp32 state but for its roundings, and it is not the fp32 state.
+    full.shape.state = StateType::kAccum;
+    for (const Bf16 x : full.state_bf16) full.state.push_back(to_float(x));
+    delta_rule_cpu(full.args());
+    const Axes axes{"bhvk", {shape.batch, shape.heads, shape.value_dim, shape.key_dim}, "bh"};
+    EXPECT_TRUE(close("state", at_once.state_bf16, full.state, axes, 0.03, seed));
+    EXPECT_FALSE(close("state", at_once.state_bf16, full.state, axes, 1e-3, seed));
+  }
+}
+
+// What nearest rounding loses for ever arrives in the mean.
+TEST(Kda, StochasticRoundingIsUnbiased) {
+  double sum = 0;
+  constexpr int kTokens = 1 << 16;
+  const float x = 1 + 0x1p-11f;               // a sixteenth of the way to the next bf16 number
+  EXPECT_EQ(to_float(to_bf16(x)), 1.f);
+  for (int t = 0; t < kTokens; ++t) {
+    const uint32_t bits = rounding_bits(rounding_seed(t, 3), 77);
+    for (const uint32_t random : {bits, bits >> 16}) {
+      const float up = to_float(to_bf16_stochastic(x, random)), down = to_float(to_bf16_stochastic(-x, random));
+      EXPECT_TRUE(up == 1.f || up == 1 + 0x1p-7f);
+      EXPECT_EQ(up, -down);
+      sum += up - 1.0;
+    }
+  }
+  const double share = sum / (2 * kTokens) / 0x1p-7;  // of the roundings upwards; deviation 7e-4
+  EXPECT_NEAR(share, 1.0 / 16, 4e-3);
+  EXPECT_TRUE(std::isnan(to_float(to_bf16_stochastic(std::numeric_limits<float>::quiet_NaN(), 0xffff))));
+  EXPECT_EQ(to_float(to_bf16_stochastic(std::numeric_limits<float>::infinity(), 0xffff)),
+            std::numeric_limits<float>::infinity());
 }
 
 // kernels/kda/kda.h line by line for one head, with none of the library's helpers.

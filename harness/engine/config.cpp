@@ -201,7 +201,15 @@ ModelConfig read_config(const std::string& given) {
   return c;
 }
 
+StateType parse_state_dtype(const std::string& name) {
+  if (name == "fp32") return StateType::kAccum;
+  if (name == "bf16") return StateType::kBf16;
+  if (name == "bf16-stochastic") return StateType::kBf16Stochastic;
+  fail("unknown state dtype '", name, "'; give fp32, bf16 or bf16-stochastic.");
+}
+
 void check_config(const ModelConfig& c) {
+  parse_state_dtype(c.state_dtype);
   const auto positive = [&](const char* key, int64_t value) {
     require(value > 0, "config ", c.name, ": ", key, " is ", value, "; it must be positive.");
   };

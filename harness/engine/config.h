@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/kda/kda.h"
+
 namespace kdabench {
 
 struct ModelConfig {
@@ -34,6 +36,7 @@ struct ModelConfig {
   double kv_norm_eps = 1e-6;             // HF's default for kv_a_layernorm; vLLM uses rms_norm_eps
   double rope_theta = 0;                 // 0: NoPE
   double gate_lower_bound = 0;           // 0: the unbounded softplus gate
+  std::string state_dtype = "fp32";      // of KDA's and GDN's state between tokens; see parse_state_dtype
   bool hf_router = false;                // biased router weights, as the first HF code
   int64_t model_max_length = 1048576;
   int64_t eos_token_id = -1;
@@ -65,6 +68,7 @@ struct ModelConfig {
     v("kv_norm_eps", kv_norm_eps, "the same for the latent's norm");
     v("rope_theta", rope_theta, "rotary base; 0 is NoPE");
     v("gate_lower_bound", gate_lower_bound, "lower bound of the forget gate's logarithm; 0 is the unbounded gate");
+    v("state_dtype", state_dtype, "recurrent state between tokens: fp32, bf16 or bf16-stochastic");
     v("hf_router", hf_router, "router weights include the correction bias");
     v("model_max_length", model_max_length, "longest context");
     v("eos_token_id", eos_token_id, "end of sequence, or -1");
@@ -83,6 +87,10 @@ std::vector<std::string> preset_names();
 
 // A preset's name or a folder with config.json.
 ModelConfig find_config(const std::string& name_or_path);
+
+// "fp32" is the number that the backend accumulates in (fp64 under --dtype fp64), "bf16" rounds to nearest even,
+// "bf16-stochastic" to either neighbour in the right proportion. Error names the choices.
+StateType parse_state_dtype(const std::string& name);
 
 // Throws with one sentence when the fields contradict each other.
 void check_config(const ModelConfig& config);

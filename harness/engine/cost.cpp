@@ -46,7 +46,8 @@ int64_t expert_parameters(const ModelConfig& c) { return 3 * c.hidden_size * c.m
 // Recurrent and convolution state of one linear layer and sequence.
 int64_t state_bytes(const ModelConfig& c, NumberBytes bytes) {
   const Widths w(c);
-  return w.key * c.linear_head_dim * bytes.accum + (2 * w.key + w.value) * (w.conv - 1) * bytes.act;
+  const int64_t number = parse_state_dtype(c.state_dtype) == StateType::kAccum ? bytes.accum : int64_t{sizeof(Bf16)};
+  return w.key * c.linear_head_dim * number + (2 * w.key + w.value) * (w.conv - 1) * bytes.act;
 }
 
 }  // namespace

@@ -11,10 +11,10 @@
 
 namespace kdabench {
 
-// Bytes of one number. The recurrent state is fp32 on the GPU whatever the activations are.
+// Bytes of one number. The recurrent state is one of accumulation, unless the config keeps it in bf16.
 struct NumberBytes {
   int64_t act = 2;     // activations, weights, latent cache, convolution state
-  int64_t accum = 4;   // recurrent state
+  int64_t accum = 4;   // accumulation
 };
 
 int64_t parameter_count(const ModelConfig& config, const Layout& layout);

@@ -72,6 +72,7 @@ class CpuBackend {
 
   // Values are those a bf16 tensor would hold, so that every device has the same weights and caches.
   void fill_normal(View<T, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<T>{out, random, stddev}, true); }
+  void fill_normal(View<Bf16, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<Bf16>{out, random, stddev}, true); }
   void fill_normal_exact(View<T, 2> out, uint64_t random, float stddev) { fill_normal_cpu(FillNormal<T>{out, random, stddev}, false); }
 
   Part linear_part = Part::kProjections;     // see PartScope

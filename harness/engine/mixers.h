@@ -20,6 +20,7 @@ struct MixerState {
   View<typename Types::Act, 3> cache;        // [B, capacity, R + P]   MLA's latent cache
   View<typename Types::Act, 3> conv;         // [B, channels, W - 1]   delta rule
   View<typename Types::Accum, 4> recurrent;  // [B, H, V, K]           delta rule
+  View<Bf16, 4> recurrent_bf16;              // [B, H, V, K]           instead, where the config keeps bf16
 };
 
 // Neighbouring rows of a session with equally many new tokens, which stand together in a pass, batch-major.
@@ -89,7 +90,7 @@ class DeltaMixer final : public Mixer<B> {
   DeltaMixer(WeightBuilder<Weight>& w, const ModelConfig& c, const std::string& prefix, bool per_channel)
       : H(c.linear_num_heads), K(c.linear_head_dim), G(per_channel ? c.linear_head_dim : 1), D(c.hidden_size),
         W(c.short_conv_kernel_size), eps_(static_cast<float>(c.rms_norm_eps)),
-        lower_bound_(static_cast<float>(c.gate_lower_bound)) {
+        lower_bound_(static_cast<float>(c.gate_lower_bound)), state_type_(parse_state_dtype(c.state_dtype)) {
     const int64_t key = H * K, rank = K, gate = per_channel ? rank : H;
     in_ = w.matrix(3 * key + rank + gate + H, D);
     int64_t row = 0;
@@ -126,7 +127,10 @@ class DeltaMixer final : public Mixer<B> {
 
   MixerState<Types> allocate(Arena&, Arena& state, int64_t batch, int64_t) const override {
     MixerState<Types> s;
-    s.recurrent = state.take<typename Types::Accum>(batch, H, K, K);
+    if (state_type_ == StateType::kAccum)
+      s.recurrent = state.take<typename Types::Accum>(batch, H, K, K);
+    else
+      s.recurrent_bf16 = state.take<Bf16>(batch, H, K, K);
     s.conv = state.take<Act>(batch, 3 * H * K, W - 1);
     return s;
   }
@@ -156,6 +160,8 @@ class DeltaMixer final : public Mixer<B> {
     args.norm_weight = norm_;
     args.norm_eps = eps_;
     args.lower_bound = lower_bound_;
+    args.state_type = state_type_;
+    args.states_at_rest = true;              // a pass touches a row's states once, and passes do not overlap
     args.heads = static_cast<int>(H);
     args.key_dim = args.value_dim = static_cast<int>(K);
     args.gate_dim = static_cast<int>(G);
@@ -165,7 +171,9 @@ class DeltaMixer final : public Mixer<B> {
       args.beta = by_sequence(in.slice(1, beta_column_, H), segment);
       args.out_gate = by_sequence(out_gate, segment);
       args.conv_state = of_rows(state.conv, segment);
-      args.state = of_rows(state.recurrent, segment);
+      if (state_type_ == StateType::kAccum) args.state = of_rows(state.recurrent, segment);
+      else args.state_bf16 = of_rows(state.recurrent_bf16, segment);
+      args.lengths = of_rows(tokens.lengths, segment);
       args.out = by_sequence(read, segment);
       backend.delta_rule(args, arena);
     }
@@ -176,6 +184,7 @@ class DeltaMixer final : public Mixer<B> {
   int64_t H, K, G, D, W;                     // V = K in every released model
   int64_t g_column_, f_column_, beta_column_;
   float eps_, lower_bound_;
+  StateType state_type_;
   View<Weight, 2> in_, conv_, f_b_, g_b_, out_;
   View<Weight, 1> norm_;
   View<float, 1> a_log_, dt_bias_;

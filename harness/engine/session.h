@@ -99,10 +99,14 @@ class TransformerSession final : public Session {
       if (layer.conv.size[0] > 0)
         backend_.fill_normal(View<Act, 2>(layer.conv.data, {layer.conv.size[0], layer.conv.count() / layer.conv.size[0]}),
                              random_stream(seed, name + " conv"), 1.f);
+      const float unit = 1.f / std::sqrt(static_cast<float>(std::max<int64_t>(1, config_.linear_head_dim)));
       if (layer.recurrent.size[0] > 0)  // unit keys times unit values: entries of about 1 / sqrt(K)
         backend_.fill_normal_exact(
             View<Accum, 2>(layer.recurrent.data, {layer.recurrent.size[0], layer.recurrent.count() / layer.recurrent.size[0]}),
-            random_stream(seed, name + " state"), 1.f / std::sqrt(static_cast<float>(layer.recurrent.size[3])));
+            random_stream(seed, name + " state"), unit);
+      if (layer.recurrent_bf16.size[0] > 0)
+        backend_.fill_normal(View<Bf16, 2>(layer.recurrent_bf16.data, {1, layer.recurrent_bf16.count()}),
+                             random_stream(seed, name + " state"), unit);
     }
     set_lengths(std::vector<int64_t>(options_.batch, context));
     std::vector<int32_t> next(options_.batch);

@@ -15,7 +15,7 @@ struct FillNormal {
   float stddev;
 };
 
-// T = float or double. With round_to_bf16 the values are those a bf16 tensor holds: the same weights on every device.
+// T = float, double or Bf16. With round_to_bf16 the values are those a bf16 tensor holds: the same weights on every device.
 template <class T> void fill_normal_cpu(const FillNormal<T>& args, bool round_to_bf16);
 void fill_normal_cuda(const FillNormal<Bf16>& args, cudaStream_t stream);
 void fill_normal_cuda(const FillNormal<float>& args, cudaStream_t stream);

@@ -11,11 +11,13 @@ void fill_normal_cpu(const FillNormal<T>& args, bool round_to_bf16) {
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t i = 0; i < width; ++i) {
       const float value = args.stddev * random_normal(args.random, row * width + i);
-      args.out(row, i) = round_to_bf16 ? to_float(to_bf16(value)) : value;
+      if constexpr (std::is_same_v<T, Bf16>) args.out(row, i) = to_bf16(value);
+      else args.out(row, i) = round_to_bf16 ? to_float(to_bf16(value)) : value;
     }
 }
 
 template void fill_normal_cpu(const FillNormal<float>&, bool);
 template void fill_normal_cpu(const FillNormal<double>&, bool);
+template void fill_normal_cpu(const FillNormal<Bf16>&, bool);
 
 }  // namespace kdabench

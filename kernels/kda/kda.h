@@ -15,7 +15,8 @@
 // is the same for both, so that a difference between the two models is the gate and nothing else.
 //
 // T = 1 is decode and runs the recurrence; T > 1 is prefill and runs the chunkwise form (Eq. 2-9), at any offset: what
-// came before is in `state` and `conv_state`. This model's gate is unbounded (g of -20 a token and below is legal):
+// came before is in `state` and `conv_state`. A bf16 state is rounded when it is stored: after every token by the
+// recurrence, after the last one by the chunkwise form, which keeps it in Accum on the way. This model's gate is unbounded (g of -20 a token and below is legal):
 // exp(-cumsum g) is never formed over a chunk.
 
 #include <string>
@@ -25,6 +26,9 @@
 #include "kernels/base/view.h"
 
 namespace kdabench {
+
+// What a state is between tokens: Accum, or bf16 rounded to nearest even or stochastically (state_rounding.h).
+enum class StateType { kAccum, kBf16, kBf16Stochastic };
 
 template <class Types>
 struct DeltaRule {
@@ -43,7 +47,12 @@ struct DeltaRule {
   float norm_eps;
   float lower_bound;                    // 0: the unbounded gate of the 48B checkpoint
   View<Act, 3> conv_state;              // [B, 2 H K + H V, W - 1]  last pre-convolution inputs, oldest first; updated
+  StateType state_type = StateType::kAccum;
   View<Accum, 4> state;                 // [B, H, V, K]             updated in place; K is contiguous
+  View<Bf16, 4> state_bf16;             // [B, H, V, K]             instead of `state`, when state_type says so
+  View<const int32_t, 1> lengths;       // [B]  tokens before these: seeds stochastic rounding, otherwise unused
+  // No kernel that is still running when this one is launched writes the states: they may be read before its wait.
+  bool states_at_rest = false;
   View<Act, 3> out;                     // [B, T, H V]
   int heads, key_dim, value_dim, gate_dim;  // H, K, V, G
 };
@@ -68,6 +77,8 @@ struct DeltaRecurrence {
   View<const T, 3> beta;     // [B, T, H]     in (0, 1)
   View<T, 4> state;          // [B, H, V, K]  updated in place
   View<T, 4> out;            // [B, T, H, V]
+  StateType state_type = StateType::kAccum;  // otherwise `state` holds bf16 values before and after
+  View<const int32_t, 1> lengths = {};       // [B]
 };
 template <class T> void delta_recurrence_cpu(const DeltaRecurrence<T>& args);
 template <class T> void delta_chunked_cpu(const DeltaRecurrence<T>& args);

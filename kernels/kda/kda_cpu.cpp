@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "kernels/base/cpu_math.h"
+#include "kernels/kda/state_rounding.h"
 #include "kernels/linear/gemm_cpu.h"
 
 namespace kdabench {
@@ -33,6 +34,27 @@ void decay_of(const DeltaRecurrence<T>& args, int64_t b, int64_t t, int64_t h, T
   const int64_t K = args.k.size[3], G = args.g.size[3];
   for (int64_t d = 0; d < G; ++d) decay[d] = std::exp(args.g(b, t, h, d));
   if (G == 1) std::fill_n(decay + 1, K - 1, decay[0]);
+}
+
+// One row of a head's state, [K], as it is kept after the token at `position`.
+template <class T>
+void keep_row(StateType type, int32_t position, int64_t h, int64_t v, T* row, int64_t K) {
+  if (type == StateType::kAccum) return;
+  const uint32_t seed = rounding_seed(position, static_cast<int>(h));
+  for (int64_t i = 0; i < K; ++i) {
+    const auto x = static_cast<float>(row[i]);
+    if (type == StateType::kBf16) {
+      row[i] = to_float(to_bf16(x));
+    } else {
+      const int64_t element = v * K + i;
+      const uint32_t bits = rounding_bits(seed, static_cast<uint32_t>(element / 2));
+      row[i] = to_float(to_bf16_stochastic(x, element % 2 == 0 ? bits : bits >> 16));
+    }
+  }
+}
+template <class T>
+int32_t position_of(const DeltaRecurrence<T>& args, int64_t b, int64_t t) {
+  return static_cast<int32_t>((args.lengths ? args.lengths(b) : 0) + t);
 }
 
 template <class T>
@@ -59,6 +81,7 @@ void recurrent_head(const DeltaRecurrence<T>& args, int64_t b, int64_t h) {
         read += state[i] * q[i];
       }
       args.out(b, t, h, j) = scale * read;
+      keep_row(args.state_type, position_of(args, b, t), h, j, state, K);
     }
   }
 }
@@ -151,6 +174,9 @@ void chunked_head(const DeltaRecurrence<T>& args, int64_t b, int64_t h) {
   const int64_t tokens = args.q.size[1];
   Chunk<T> chunk(args, b, h);
   for (int64_t first = 0; first < tokens; first += kChunk) chunk.run(first, std::min(kChunk, tokens - first));
+  const int64_t K = args.k.size[3];
+  for (int64_t j = 0; j < args.v.size[3]; ++j)
+    keep_row(args.state_type, position_of(args, b, tokens - 1), h, j, &args.state(b, h, j, 0), K);
 }
 
 // ---- what stands around the recurrence ----------------------------------------------------------------------------
@@ -241,11 +267,22 @@ void delta_rule(const DeltaRule<Cpu<T>>& args, Run&& run) {
   const int64_t H = args.heads, K = args.key_dim, V = args.value_dim, G = args.gate_dim;
   assert(args.qkv.size[2] == 2 * H * K + H * V && (G == K || G == 1));
   Prepared<T> p = prepare(args);
+  std::vector<T> state;                       // of a bf16 state, while it is computed with
+  const View<Bf16, 4> kept = args.state_bf16;
+  const bool bf16 = args.state_type != StateType::kAccum;
+  if (bf16) {
+    assert(kept.count() == B * H * V * K && kept.stride[0] == H * V * K);  // dense, as every session's is
+    state.resize(kept.count());
+    std::transform(kept.data, kept.data + kept.count(), state.begin(), [](Bf16 x) { return T(to_float(x)); });
+  }
   const DeltaRecurrence<T> core{View<T, 4>(p.q.data(), {B, tokens, H, K}), View<T, 4>(p.k.data(), {B, tokens, H, K}),
                                 View<T, 4>(p.v.data(), {B, tokens, H, V}), View<T, 4>(p.g.data(), {B, tokens, H, G}),
-                                View<T, 3>(p.beta.data(), {B, tokens, H}), args.state,
-                                View<T, 4>(p.out.data(), {B, tokens, H, V})};
+                                View<T, 3>(p.beta.data(), {B, tokens, H}),
+                                bf16 ? View<T, 4>(state.data(), {B, H, V, K}) : args.state,
+                                View<T, 4>(p.out.data(), {B, tokens, H, V}), args.state_type, args.lengths};
   run(core);
+  if (bf16)                                   // exact: what is kept is rounded already
+    std::transform(state.begin(), state.end(), kept.data, [](T x) { return to_bf16(static_cast<float>(x)); });
   update_conv_state(args);
   write_out(args, p);
 }

@@ -4,6 +4,7 @@
 
 #include "kernels/base/device.cuh"
 #include "kernels/kda/kda.h"
+#include "kernels/kda/state_rounding.h"
 
 namespace kdabench::kda {
 
@@ -46,6 +47,29 @@ __device__ inline Floats<N> load_floats(const float* p) {
 template <int N>
 __device__ inline void store_floats(float* p, const Floats<N>& x) {
   *reinterpret_cast<Floats<N>*>(p) = x;
+}
+
+template <int N>
+struct alignas(4 * N) Words {
+  uint32_t at[N];
+};
+
+// The state of head h of sequence b.
+template <StateType kType>
+__device__ inline auto* state_of(const DeltaRule<Gpu>& a, int64_t b, int h) {
+  if constexpr (kType == StateType::kAccum)
+    return a.state.data + b * a.state.stride[0] + h * a.state.stride[1];
+  else return device::as_bf16(a.state_bf16.data) + b * a.state_bf16.stride[0] + h * a.state_bf16.stride[1];
+}
+
+// Two channels as they are kept; `seed` and `pair`: see state_rounding.h.
+template <StateType kType>
+__device__ inline uint32_t round_pair(float x, float y, uint32_t seed, uint32_t pair) {
+  if (kType == StateType::kBf16Stochastic && x + y == x + y) {  // NaN must not carry into a number
+    const uint32_t random = rounding_bits(seed, pair);
+    return __byte_perm(__float_as_uint(x) + (random & 0xffffu), __float_as_uint(y) + (random >> 16), 0x7632);
+  }
+  return device::pack_bf16(x, y);
 }
 
 // ---- reductions -------------------------------------------------------------------------------------------

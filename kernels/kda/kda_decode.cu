@@ -35,12 +35,12 @@ struct Conv {
 #pragma unroll
     for (int i = 0; i < kConvWidth; ++i) weights[i] = load_bits<N>(conv + channel * kConvWidth + i * N);
   }
-  __device__ void load_inputs(const bf16* qkv, const bf16* state, int64_t channel) {
-    now = load_bits<N>(qkv + channel);
+  __device__ void load_past(const bf16* state, int64_t channel) {
 #pragma unroll
     for (int i = 0; i < kConvWidth - 1; ++i)
       past[i] = load_bits<N>(state + channel * (kConvWidth - 1) + i * N);
   }
+  __device__ void load_now(const bf16* qkv, int64_t channel) { now = load_bits<N>(qkv + channel); }
   __device__ uint16_t weight_bits(int n, int tap) const {
     const int i = n * kConvWidth + tap;
     return weights[i / N].at[i % N];
@@ -56,26 +56,70 @@ struct Conv {
       sum += from_bits(weight_bits(n, tap)) * from_bits(input_bits(n, tap));
     return silu(sum);
   }
-  __device__ void store_shifted(bf16* state, int64_t channel) const {
-    Bits<N> next[kConvWidth - 1];
+  // What the next token finds in `past`, [N, W - 1].
+  struct Shifted {
+    Bits<N> at[kConvWidth - 1];
+    __device__ void store(bf16* state, int64_t channel) const {
+#pragma unroll
+      for (int i = 0; i < kConvWidth - 1; ++i) store_bits<N>(state + channel * (kConvWidth - 1) + i * N, at[i]);
+    }
+  };
+  __device__ Shifted shifted() const {
+    Shifted next;
 #pragma unroll
     for (int n = 0; n < N; ++n)
 #pragma unroll
       for (int tap = 0; tap < kConvWidth - 1; ++tap) {
         const int i = n * (kConvWidth - 1) + tap;
-        next[i / N].at[i % N] = input_bits(n, tap + 1);
+        next.at[i / N].at[i % N] = input_bits(n, tap + 1);
       }
-#pragma unroll
-    for (int i = 0; i < kConvWidth - 1; ++i)
-      store_bits<N>(state + channel * (kConvWidth - 1) + i * N, next[i]);
+    return next;
   }
 };
 
-template <int K, bool kScalarGate, int kSplit>
-__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
+// ---- a lane's N channels of one row of the state, as they lie in memory and as numbers ----------------------
+template <StateType kType, int N>
+struct Row {
+  using Element = bf16;
+  Words<N / 2> raw;
+  __device__ void load(const bf16* p) { raw = *reinterpret_cast<const Words<N / 2>*>(p); }
+  __device__ float at(int n) const {
+    return __uint_as_float(n % 2 == 0 ? raw.at[n / 2] << 16 : raw.at[n / 2] & 0xffff0000u);
+  }
+  // Keeps the compiler from holding on to what `at` returned, which takes twice the registers.
+  __device__ void forget_numbers() {
+#pragma unroll
+    for (uint32_t& word : raw.at) asm volatile("" : "+r"(word));
+  }
+  __device__ static void store(bf16* p, const float (&x)[N], uint32_t seed, uint32_t pair) {
+    Words<N / 2> words;
+#pragma unroll
+    for (int i = 0; i < N / 2; ++i) words.at[i] = round_pair<kType>(x[2 * i], x[2 * i + 1], seed, pair + i);
+    *reinterpret_cast<Words<N / 2>*>(p) = words;
+  }
+};
+template <int N>
+struct Row<StateType::kAccum, N> {
+  using Element = float;
+  Floats<N> raw;
+  __device__ void load(const float* p) { raw = load_floats<N>(p); }
+  __device__ float at(int n) const { return raw.at[n]; }
+  __device__ void forget_numbers() {}
+  __device__ static void store(float* p, const float (&x)[N], uint32_t, uint32_t) {
+    Floats<N> row;
+#pragma unroll
+    for (int n = 0; n < N; ++n) row.at[n] = x[n];
+    store_floats<N>(p, row);
+  }
+};
+
+template <int K, bool kScalarGate, int kSplit, StateType kType>
+__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, 2)
     kda_decode_kernel(const __grid_constant__ DeltaRule<Gpu> a) {
   constexpr int V = K, N = K / 32;
-  constexpr int kRows = V / (kWarps * kSplit), kBatch = kRows < 8 ? kRows : 8;
+  constexpr int kRows = V / (kWarps * kSplit), kBatch = kRows < 8 ? kRows : 8, kBatches = kRows / kBatch;
+  constexpr int kAhead = kType == StateType::kAccum && kRows > 8 ? 8 : kRows;  // rows there are registers for
+  using StateRow = Row<kType, N>;
   const auto cluster = cooperative_groups::this_cluster();
   __shared__ float partial[kSplit][kWarps];
 
@@ -87,9 +131,20 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
   const bool has_row = lane < kRows;
   const int64_t row = int64_t{h} * V + first_row + (has_row ? lane : 0), v_channel = 2 * heads * K + row;
 
-  // Weights are written by no kernel: they may be read before the kernels in front have finished.
+  // States at rest, and weights, which are written by no kernel, may be read before the kernels in front have
+  // finished.
+  auto* const state = state_of<kType>(a, b, h) + int64_t{first_row} * K + lane * N;
+  bf16* const conv_state = device::as_bf16(a.conv_state.data) + b * a.conv_state.stride[0];
+  StateRow rows[kRows];
   Conv<N> q_conv, k_conv;
   Conv<1> v_conv;
+  const auto load_states = [&] {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) rows[i].load(state + i * K);
+    q_conv.load_past(conv_state, q_channel);
+    k_conv.load_past(conv_state, k_channel);
+    v_conv.load_past(conv_state, v_channel);
+  };
   const bf16* conv = device::as_bf16(a.conv.data);
   q_conv.load_weights(conv, q_channel);
   k_conv.load_weights(conv, k_channel);
@@ -99,33 +154,30 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
   if constexpr (kScalarGate) bias.at[0] = a.dt_bias.data[h];
   else bias = load_floats<N>(a.dt_bias.data + q_channel);
   const float norm_weight = to_float(a.norm_weight.data[first_row + (has_row ? lane : 0)]);
+  if (a.states_at_rest) load_states();
   if constexpr (kSplit > 1)
     cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
   device::wait_for_previous();
   device::let_next_start();  // not before the wait: measured 0.5 us slower at B = 1 (CUDA graph, H200)
 
-  float* const state =
-      a.state.data + b * a.state.stride[0] + h * a.state.stride[1] + int64_t{first_row} * K + lane * N;
-  Floats<N> rows[2][kBatch];
-#pragma unroll
-  for (int i = 0; i < kBatch; ++i) rows[0][i] = load_floats<N>(state + i * K);
-
+  if (!a.states_at_rest) load_states();
   const bf16* const qkv = device::as_bf16(a.qkv.data) + b * a.qkv.stride[0];
-  bf16* const conv_state = device::as_bf16(a.conv_state.data) + b * a.conv_state.stride[0];
-  q_conv.load_inputs(qkv, conv_state, q_channel);
-  k_conv.load_inputs(qkv, conv_state, k_channel);
-  v_conv.load_inputs(qkv, conv_state, v_channel);
+  q_conv.load_now(qkv, q_channel);
+  k_conv.load_now(qkv, k_channel);
+  v_conv.load_now(qkv, v_channel);
   const bf16* const gate = device::as_bf16(a.gate.data) + b * a.gate.stride[0];
   Bits<N> gate_bits;
   if constexpr (kScalarGate) gate_bits.at[0] = __bfloat16_as_ushort(gate[h]);
   else gate_bits = load_bits<N>(gate + q_channel);
   const float beta = device::sigmoid(to_float(a.beta.data[b * a.beta.stride[0] + h]));
   const float out_gate = to_float(a.out_gate.data[b * a.out_gate.stride[0] + row]);
+  uint32_t seed = 0;
+  if constexpr (kType == StateType::kBf16Stochastic) seed = rounding_seed(a.lengths.data[b], h);
 
   const float v = v_conv.output(0);
-  if (has_row) v_conv.store_shifted(conv_state, v_channel);  // read by this lane alone
-
+  const auto v_shifted = v_conv.shifted();
+  const auto qk_shifted = warp == 1 ? k_conv.shifted() : q_conv.shifted();  // written by two warps, below
   float q[N], k[N], d[N], qq = 0, kk = 0, kq = 0;
 #pragma unroll
   for (int n = 0; n < N; ++n) {
@@ -143,77 +195,89 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps)
 #pragma unroll
   for (int n = 0; n < N; ++n) k[n] *= k_scale, dk[n] = d[n] * k[n], dq[n] = d[n] * q[n] * q_scale;
 
-  float o = 0;
 #pragma unroll
-  for (int batch = 0; batch < kRows / kBatch; ++batch) {
-    Floats<N>(&now)[kBatch] = rows[batch % 2];
-    if (batch + 1 < kRows / kBatch)
+  for (int i = kAhead; i < kRows; ++i) rows[i].load(state + i * K);
+  constexpr int kSpan = 32 / (2 * kBatch);  // neighbouring lanes that hold the same sum
+  float o = 0, errors[kBatches];            // of row lane / kSpan of the batch, in the lower half of the lanes
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i)
-        rows[(batch + 1) % 2][i] = load_floats<N>(state + ((batch + 1) * kBatch + i) * K);
-
+  for (int batch = 0; batch < kBatches; ++batch) {
     float sums[2 * kBatch];  // S^T (d k) of every row, then S^T (d q)
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       sums[i] = sums[kBatch + i] = 0;
 #pragma unroll
-      for (int n = 0; n < N; ++n) sums[i] += now[i].at[n] * dk[n], sums[kBatch + i] += now[i].at[n] * dq[n];
+      for (int n = 0; n < N; ++n) {
+        const float s = rows[batch * kBatch + i].at(n);
+        sums[i] += s * dk[n], sums[kBatch + i] += s * dq[n];
+      }
     }
-    constexpr int kSpan = 32 / (2 * kBatch);  // neighbouring lanes that hold the same sum
     const float sum = transposed_sum<2 * kBatch>(sums, lane);
     const float v_row = __shfl_sync(0xffffffffu, v, batch * kBatch + lane / kSpan % kBatch);
-    const float error = beta * (v_row - sum);  // of row lane / kSpan, in the lower half of the lanes
+    errors[batch] = beta * (v_row - sum);
     const float o_row = __shfl_sync(0xffffffffu, sum, 16 + lane % kBatch * kSpan) +
-                        kq * __shfl_sync(0xffffffffu, error, lane % kBatch * kSpan);
+                        kq * __shfl_sync(0xffffffffu, errors[batch], lane % kBatch * kSpan);
     if (lane / kBatch == batch) o = o_row;
-#pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
-      const float e = __shfl_sync(0xffffffffu, error, i * kSpan);
-#pragma unroll
-      for (int n = 0; n < N; ++n) now[i].at[n] = now[i].at[n] * d[n] + k[n] * e;
-      store_floats<N>(state + (batch * kBatch + i) * K, now[i]);
-    }
   }
 
-  float sum = device::warp_sum(has_row ? o * o : 0.f);
+  // Handed round before anything is stored: the arrival at a cluster's barrier waits for stores in flight.
+  const float square = device::warp_sum(has_row ? o * o : 0.f);
   if constexpr (kSplit > 1) {
     cluster.barrier_wait();
-    if (lane < kSplit) *cluster.map_shared_rank(&partial[part][warp], lane) = sum;
-    cluster.sync();
+    if (lane < kSplit) *cluster.map_shared_rank(&partial[part][warp], lane) = square;
+    cluster.barrier_arrive();
   } else {
-    if (lane == 0) partial[0][warp] = sum;
-    __syncthreads();
+    if (lane == 0) partial[0][warp] = square;
   }
-  sum = 0;
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+    rows[i].forget_numbers();
+    const float e = __shfl_sync(0xffffffffu, errors[i / kBatch], i % kBatch * kSpan);
+    float next[N];
+#pragma unroll
+    for (int n = 0; n < N; ++n) next[n] = rows[i].at(n) * d[n] + k[n] * e;
+    StateRow::store(state + i * K, next, seed, ((first_row + i) * K + lane * N) / 2);
+  }
+  if (has_row) v_shifted.store(conv_state, v_channel);  // read by this lane alone
+
+  if constexpr (kSplit > 1) cluster.barrier_wait();
+  else __syncthreads();
+  float sum = 0;
 #pragma unroll
   for (int i = 0; i < kSplit * kWarps; ++i) sum += partial[i / kWarps][i % kWarps];
   const float inverse = rsqrtf(sum / V + a.norm_eps);
   if (has_row)
     a.out.data[b * a.out.stride[0] + row] = to_bf16(o * inverse * norm_weight * device::sigmoid(out_gate));
 
-  if (part == 0 && warp == 0) q_conv.store_shifted(conv_state, q_channel);
-  if (part == 0 && warp == 1) k_conv.store_shifted(conv_state, k_channel);
+  if (part == 0 && warp < 2) qk_shifted.store(conv_state, warp == 0 ? q_channel : k_channel);  // all have read it
 }
 
-template <int K, bool kScalarGate>
+template <int K, bool kScalarGate, StateType kType>
 void launch_split(const DeltaRule<Gpu>& args, cudaStream_t stream) {
-  const int64_t B = args.state.size[0], H = args.heads, states = B * H;
-  const auto run = [&](auto* kernel, int split) {
-    device::launch(kernel, dim3(split * H, B), dim3(32 * kWarps), 0, stream, "kda_decode", args);
+  const int64_t B = args.qkv.size[0], H = args.heads, states = B * H, chip = device::multiprocessors();
+  const auto run = [&](auto* kernel, int split, const char* name) {
+    device::launch(kernel, dim3(split * H, B), dim3(32 * kWarps), 0, stream, name, args);
   };
-  // Few heads: two blocks a head, so that more multiprocessors have some. Many: one, and no cluster to wait
-  // for.
-  if (states <= device::multiprocessors()) run(kda_decode_kernel<K, kScalarGate, 2>, 2);
-  else run(kda_decode_kernel<K, kScalarGate, 1>, 1);
+  // Few heads: two blocks a head, so that more multiprocessors have some. Many: one, and no cluster to wait for.
+  if (states <= chip) run(kda_decode_kernel<K, kScalarGate, 2, kType>, 2, "kda_decode_2_blocks");
+  else run(kda_decode_kernel<K, kScalarGate, 1, kType>, 1, "kda_decode_1_block");
+}
+
+template <StateType kType>
+void launch_type(const DeltaRule<Gpu>& args, cudaStream_t stream) {
+  const bool scalar = args.gate_dim == 1;
+  if (args.key_dim == 128)
+    scalar ? launch_split<128, true, kType>(args, stream) : launch_split<128, false, kType>(args, stream);
+  else scalar ? launch_split<64, true, kType>(args, stream) : launch_split<64, false, kType>(args, stream);
 }
 
 }  // namespace
 
 void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream) {
-  const bool scalar = args.gate_dim == 1;
-  if (args.key_dim == 128)
-    scalar ? launch_split<128, true>(args, stream) : launch_split<128, false>(args, stream);
-  else scalar ? launch_split<64, true>(args, stream) : launch_split<64, false>(args, stream);
+  switch (args.state_type) {
+    case StateType::kAccum: return launch_type<StateType::kAccum>(args, stream);
+    case StateType::kBf16: return launch_type<StateType::kBf16>(args, stream);
+    case StateType::kBf16Stochastic: return launch_type<StateType::kBf16Stochastic>(args, stream);
+  }
 }
 
 }  // namespace kdabench::kda

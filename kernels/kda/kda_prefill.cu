@@ -64,10 +64,14 @@ std::string delta_rule_cuda_unsupported(const DeltaRule<Gpu>& args) {
   if (!kda::aligned(args.qkv) || !kda::aligned(args.out_gate) || !kda::aligned(args.out) ||
       (G > 1 && !kda::aligned(args.gate)))
     return "delta rule: rows of qkv, gate, out_gate and out must start at multiples of 8 bytes.";
+  const bool bf16 = args.state_type != StateType::kAccum;
+  const int64_t* const stride = bf16 ? args.state_bf16.stride : args.state.stride;
   if (args.conv_state.stride[2] != 1 || args.conv_state.stride[1] != kda::kConvWidth - 1 ||
-      args.conv_state.stride[0] % 4 != 0 || args.state.stride[2] != K || args.state.stride[3] != 1 ||
-      args.state.stride[0] % 4 != 0 || args.state.stride[1] % 4 != 0)
+      args.conv_state.stride[0] % 4 != 0 || stride[2] != K || stride[3] != 1 || stride[0] % 4 != 0 ||
+      stride[1] % 4 != 0)
     return "delta rule: the states of a sequence must be contiguous and aligned.";
+  if (args.state_type == StateType::kBf16Stochastic && args.lengths.size[0] != args.qkv.size[0])
+    return "delta rule: stochastic rounding needs the sequences' lengths.";
   if (args.qkv.size[0] > 65535 || args.heads > 65535)
     return "delta rule: at most 65535 sequences and heads a call.";
   return "";

@@ -78,7 +78,21 @@ __device__ inline void update_conv_state(const DeltaRule<Gpu>& a, int64_t b, int
   }
 }
 
-template <int K, int kWarps>
+// Two neighbouring channels of the state.
+__device__ inline float2 load_pair(const float* p) { return *reinterpret_cast<const float2*>(p); }
+__device__ inline float2 load_pair(const bf16* p) {
+  return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(p));
+}
+template <StateType kType>
+__device__ inline void store_pair(float* p, float x, float y, uint32_t, uint32_t) {
+  *reinterpret_cast<float2*>(p) = {x, y};
+}
+template <StateType kType>
+__device__ inline void store_pair(bf16* p, float x, float y, uint32_t seed, uint32_t pair) {
+  *reinterpret_cast<uint32_t*>(p) = round_pair<kType>(x, y, seed, pair);
+}
+
+template <int K, int kWarps, StateType kType>
 __global__ void __launch_bounds__(32 * kWarps, 1)
     kda_scan_kernel(const __grid_constant__ DeltaRule<Gpu> a, const __grid_constant__ Chunked chunked) {
   using Stage = Tile<K, 16 * kWarps>;
@@ -103,14 +117,13 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
   update_conv_state<K>(a, b, h);
 
   // c[0..1] is (row g, channels 2 t..) of 8 channels, c[2..3] is row g + 8.
-  float* const state = a.state.data + b * a.state.stride[0] + h * a.state.stride[1] +
-                       int64_t{first_value + value + g} * K + 2 * t;
+  auto* const state = state_of<kType>(a, b, h) + int64_t{first_value + value + g} * K + 2 * t;
   float S[kTiles][4];
 #pragma unroll
   for (int n = 0; n < kTiles; ++n)
 #pragma unroll
     for (int rows = 0; rows < 2; ++rows) {
-      const float2 pair = *reinterpret_cast<const float2*>(state + rows * 8 * K + 8 * n);
+      const float2 pair = load_pair(state + rows * 8 * K + 8 * n);
       S[n][2 * rows] = pair.x, S[n][2 * rows + 1] = pair.y;
     }
 
@@ -177,31 +190,46 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
     __syncthreads();  // the stage may be overwritten
   }
 
+  uint32_t seed = 0;  // of the last token
+  if constexpr (kType == StateType::kBf16Stochastic)
+    seed = rounding_seed(static_cast<int32_t>(a.lengths.data[b] + T - 1), h);
 #pragma unroll
   for (int n = 0; n < kTiles; ++n)
 #pragma unroll
-    for (int rows = 0; rows < 2; ++rows)
-      *reinterpret_cast<float2*>(state + rows * 8 * K + 8 * n) = {S[n][2 * rows], S[n][2 * rows + 1]};
+    for (int rows = 0; rows < 2; ++rows) {
+      const int offset = rows * 8 * K + 8 * n;
+      store_pair<kType>(state + offset, S[n][2 * rows], S[n][2 * rows + 1], seed,
+                        ((first_value + value + g) * K + 2 * t + offset) / 2);
+    }
 }
 
-template <int K, int kWarps>
+template <int K, int kWarps, StateType kType>
 void run(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream) {
-  const auto kernel = kda_scan_kernel<K, kWarps>;
+  const auto kernel = kda_scan_kernel<K, kWarps, kType>;
   const size_t bytes = 2 * sizeof(Tile<K, 16 * kWarps>);
   device::allow_shared(kernel, bytes, "kda_scan");
   device::launch(kernel, dim3(K / (16 * kWarps), args.heads, args.qkv.size[0]), dim3(32 * kWarps), bytes,
                  stream, "kda_scan", args, tiles);
 }
 
-}  // namespace
-
-void launch_scan(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream) {
+template <StateType kType>
+void launch_type(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream) {
   // A block of 8 warps shares what it loads among all values of a head. With few heads, 4 warps a block put
   // each warp on a scheduler of its own.
   const int64_t heads = args.qkv.size[0] * args.heads;
-  if (args.key_dim == 64) run<64, 4>(args, tiles, stream);
-  else if (2 * heads <= device::multiprocessors()) run<128, 4>(args, tiles, stream);
-  else run<128, 8>(args, tiles, stream);
+  if (args.key_dim == 64) run<64, 4, kType>(args, tiles, stream);
+  else if (2 * heads <= device::multiprocessors()) run<128, 4, kType>(args, tiles, stream);
+  else run<128, 8, kType>(args, tiles, stream);
+}
+
+}  // namespace
+
+void launch_scan(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream) {
+  switch (args.state_type) {
+    case StateType::kAccum: return launch_type<StateType::kAccum>(args, tiles, stream);
+    case StateType::kBf16: return launch_type<StateType::kBf16>(args, tiles, stream);
+    case StateType::kBf16Stochastic: return launch_type<StateType::kBf16Stochastic>(args, tiles, stream);
+  }
 }
 
 }  // namespace kdabench::kda

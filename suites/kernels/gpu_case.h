@@ -56,6 +56,7 @@ struct GpuCase {
   std::function<std::string(const Args&)> unsupported = {};
   std::function<double(const Args&)> bytes_of = {};        // when they depend on the data; after a run
   int launches = 0;                                        // in the graph; 0: as many as there are copies
+  int least_copies = 1;
   double copied_bytes = 0;                                 // that one copy holds and a launch reads; 0: `bytes`
 };
 
@@ -95,7 +96,7 @@ void measure(const GpuCase<Args>& c, benchmark::State& state) {
   constexpr double kWarmUpSeconds = 0.03;  // the clocks rise within a few milliseconds of work
   const Stream stream = make_stream();
   const double held = c.copied_bytes > 0 ? c.copied_bytes : c.bytes;
-  const int copies = std::max(1, std::min(256, static_cast<int>(kCachedBytes / held) + 1));
+  const int copies = std::max(c.least_copies, std::min(256, static_cast<int>(kCachedBytes / held) + 1));
   const int launches = c.launches > 0 ? c.launches : std::max(copies, held > 1e9 ? 2 : 8);
 
   const auto make_all = [&](Arena& arena, cudaStream_t on) {

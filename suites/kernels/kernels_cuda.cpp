@@ -139,9 +139,11 @@ void add_pointwise() {
 }
 
 // KDA (one gate a channel) or GDN (one a head).
-void add_delta(const std::string& name, int64_t gates, int64_t batch, int64_t tokens) {
+void add_delta(const std::string& name, int64_t gates, int64_t batch, int64_t tokens,
+               StateType state_type = StateType::kAccum) {
   const int64_t channels = 3 * kHeads * kHeadDim;
-  const double state = 4. * kHeads * kHeadDim * kHeadDim, row = 2. * (channels + kHeads * (gates + 1 + 2 * kHeadDim));
+  const bool bf16 = state_type != StateType::kAccum;
+  const double state = (bf16 ? 2. : 4.) * kHeads * kHeadDim * kHeadDim, row = 2. * (channels + kHeads * (gates + 1 + 2 * kHeadDim));
   const std::string shape = tokens == 1 ? "decode/B=" + std::to_string(batch) : "prefill/T=" + std::to_string(tokens);
   add_gpu<DeltaRule<Gpu>>({.name = name + "/" + shape,
                            .tokens = batch * tokens,
@@ -160,14 +162,19 @@ void add_delta(const std::string& name, int64_t gates, int64_t batch, int64_t to
                              a.norm_eps = 1e-5f;
                              a.lower_bound = 0;
                              a.conv_state = t.normal(1, batch, channels, 3);
-                             a.state = t.normal<float>(0.1f, batch, kHeads, kHeadDim, kHeadDim);
+                             a.state_type = state_type;
+                             if (bf16) a.state_bf16 = t.normal(0.1f, batch, kHeads, kHeadDim, kHeadDim);
+                             else a.state = t.normal<float>(0.1f, batch, kHeads, kHeadDim, kHeadDim);
+                             a.states_at_rest = true;  // the launch before has another copy
+                             a.lengths = t.constant(int32_t{1000}, batch);
                              a.out = t.normal(1, batch, tokens, kHeads * kHeadDim);
                              a.heads = kHeads, a.key_dim = kHeadDim, a.value_dim = kHeadDim;
                              a.gate_dim = static_cast<int>(gates);
                              return a;
                            },
                            .run = delta_rule_cuda,
-                           .unsupported = delta_rule_cuda_unsupported});
+                           .unsupported = delta_rule_cuda_unsupported,
+                           .least_copies = 2});
 }
 
 // Decode: `context` tokens are cached. Prefill: `tokens` tokens of an empty cache.
@@ -213,6 +220,8 @@ bool add_cuda_benchmarks() {
   add_pointwise();
   for (const int64_t b : {1, 16, 64, 256}) {
     add_delta("kda", kHeadDim, b, 1);
+    add_delta("kda_bf16", kHeadDim, b, 1, StateType::kBf16);
+    add_delta("kda_bf16_stochastic", kHeadDim, b, 1, StateType::kBf16Stochastic);
     add_delta("gdn", 1, b, 1);
   }
   for (const int64_t context : {4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}) add_mla(1, context, 1);

@@ -47,11 +47,16 @@ std::vector<Case> ugly_cases() {
 struct Bounds {
   double out, state;
 };
-constexpr Bounds kDecode = {bounds::kDeltaDecodeOut, bounds::kDeltaDecodeState};
-Bounds prefill_bounds(const DeltaShape& s) {
-  if (s.duplicated_keys) return {bounds::kDeltaOneKey, bounds::kDeltaOneKey};
-  return {bounds::kDeltaPrefillOut, bounds::kDeltaPrefillState};
+Bounds decode_bounds(const DeltaShape& s) {
+  const bool bf16 = s.state != StateType::kAccum;
+  return {bounds::kDeltaDecodeOut, bf16 ? bounds::kDeltaDecodeStateBf16 : bounds::kDeltaDecodeState};
 }
+Bounds prefill_bounds(const DeltaShape& s) {
+  const double kept = s.state == StateType::kAccum ? 0 : bounds::kBf16Once;  // another neighbour of what was rounded
+  if (s.duplicated_keys) return {bounds::kDeltaOneKey, bounds::kDeltaOneKey + kept};
+  return {bounds::kDeltaPrefillOut, bounds::kDeltaPrefillState + kept};
+}
+constexpr StateType kStateTypes[] = {StateType::kAccum, StateType::kBf16, StateType::kBf16Stochastic};
 
 template <class Want>
 void expect_close(const DeltaProblem<Gpu>& got, const DeltaProblem<Want>& want, const Bounds& bound) {
@@ -61,7 +66,9 @@ void expect_close(const DeltaProblem<Gpu>& got, const DeltaProblem<Want>& want, 
   const Axes state{"bhvk", {s.batch, s.heads, s.value_dim, s.key_dim}, "bh"};
   const Axes conv{"bcw", {s.batch, channels, s.conv_width - 1}, "b"};
   EXPECT_TRUE(close("out", got.out, want.out, out, bound.out, want.seed));
-  EXPECT_TRUE(close("state", got.state, want.state, state, bound.state, want.seed));
+  if (s.state == StateType::kAccum)
+    EXPECT_TRUE(close("state", got.state, want.state, state, bound.state, want.seed));
+  else EXPECT_TRUE(close("state", got.state_bf16, want.state_bf16, state, bound.state, want.seed));
   EXPECT_TRUE(close("conv_state", got.conv_state, want.conv_state, conv, 0, want.seed));
 }
 
@@ -76,6 +83,12 @@ DeltaProblem<Gpu> run_in_pieces(const DeltaProblem<Gpu>& problem, const std::vec
     part.qkv = whole.qkv.slice(1, t, n), part.gate = whole.gate.slice(1, t, n);
     part.beta = whole.beta.slice(1, t, n), part.out_gate = whole.out_gate.slice(1, t, n);
     part.out = whole.out.slice(1, t, n);
+    if (t > 0) {
+      std::vector<int32_t> lengths = problem.lengths;
+      for (int32_t& length : lengths) length += static_cast<int32_t>(t);
+      check(cudaMemcpy(mirror.pointer(mirror.host().lengths), lengths.data(), lengths.size() * sizeof(int32_t),
+                       cudaMemcpyHostToDevice), "upload lengths");
+    }
     run_cuda([&](Arena& scratch, cudaStream_t stream) { delta_rule_cuda(part, scratch, stream); });
     t += n;
   }
@@ -85,11 +98,14 @@ DeltaProblem<Gpu> run_whole(const DeltaProblem<Gpu>& problem) { return run_in_pi
 
 void expect_truth(const DeltaShape& shape, uint64_t seed) {
   SCOPED_TRACE(testing::Message() << "B = " << shape.batch << ", T = " << shape.tokens << ", H = "
-                                  << shape.heads << ", K = " << shape.key_dim << ", G = " << shape.gates());
+                                  << shape.heads << ", K = " << shape.key_dim << ", G = " << shape.gates()
+                                  << ", state " << static_cast<int>(shape.state));
   auto want = delta_problem(shape, seed);
   const auto got = run_whole(want.as<Gpu>());
-  delta_rule_cpu(want.args());
-  expect_close(got, want, shape.tokens == 1 ? kDecode : prefill_bounds(shape));
+  // A bf16 state is rounded after every token by the recurrence, after the last one by prefill.
+  if (shape.tokens > 1 && shape.state != StateType::kAccum) delta_rule_chunked_cpu(want.args());
+  else delta_rule_cpu(want.args());
+  expect_close(got, want, shape.tokens == 1 ? decode_bounds(shape) : prefill_bounds(shape));
 }
 
 TEST(KdaCuda, MatchesTheTruth) {
@@ -105,6 +121,70 @@ TEST(KdaCuda, MatchesTheTruth) {
         }
 }
 
+TEST(KdaCuda, MatchesTheTruthWithABf16State) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  const uint64_t seed = fresh_seed();
+  for (Case c : ugly_cases())
+    for (const int dim : {64, 128})
+      for (const int gates : {dim, 1})
+        for (const StateType type : {StateType::kBf16, StateType::kBf16Stochastic})
+          for (const int64_t tokens : {1, 2, 63, 130}) {
+            SCOPED_TRACE(c.name);
+            c.shape.tokens = tokens, c.shape.key_dim = c.shape.value_dim = dim, c.shape.gate_dim = gates;
+            c.shape.state = type;
+            expect_truth(c.shape, seed);
+          }
+}
+
+// A sequence gives the same bits alone and in company.
+TEST(KdaCuda, RoundingDoesNotDependOnTheRow) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  const auto problem = delta_problem<Gpu>({.batch = 3, .heads = 4, .key_dim = 128, .value_dim = 128,
+                                           .state = StateType::kBf16Stochastic}, fresh_seed());
+  const auto together = run_whole(problem);
+  Mirror mirror(problem);
+  const auto all = mirror.args();
+  for (const int64_t b : {2, 0, 1}) {
+    auto row = all;
+    row.qkv = all.qkv.slice(0, b, 1), row.gate = all.gate.slice(0, b, 1), row.beta = all.beta.slice(0, b, 1);
+    row.out_gate = all.out_gate.slice(0, b, 1), row.out = all.out.slice(0, b, 1);
+    row.conv_state = all.conv_state.slice(0, b, 1), row.state_bf16 = all.state_bf16.slice(0, b, 1);
+    row.lengths = all.lengths.slice(0, b, 1);
+    run_cuda([&](Arena& scratch, cudaStream_t stream) { delta_rule_cuda(row, scratch, stream); });
+  }
+  const auto alone = mirror.download();
+  EXPECT_TRUE(std::equal(alone.state_bf16.begin(), alone.state_bf16.end(), together.state_bf16.begin(),
+                         [](Bf16 a, Bf16 b) { return a.bits == b.bits; }));
+}
+
+// Reading states before the wait changes nothing where the kernel in front has other ones.
+TEST(KdaCuda, StatesAtRestMayBeReadEarly) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const StateType type : kStateTypes)
+    for (const auto& [B, H] : {std::pair{1, 32}, {2, 32}, {9, 32}, {40, 32}}) {
+      const DeltaShape shape{.batch = B, .heads = H, .key_dim = 128, .value_dim = 128, .state = type};
+      const auto first = delta_problem<Gpu>(shape, fresh_seed()), second = delta_problem<Gpu>(shape, fresh_seed());
+      std::vector<DeltaProblem<Gpu>> got;
+      for (const bool early : {false, true}) {
+        Mirror a(first), b(second);
+        run_cuda([&](Arena& scratch, cudaStream_t stream) {
+          for (int step = 0; step < 6; ++step)
+            for (auto args : {a.args(), b.args()}) {
+              args.states_at_rest = early;
+              delta_rule_cuda(args, scratch, stream);
+            }
+        });
+        got.push_back(a.download()), got.push_back(b.download());
+      }
+      for (const int i : {0, 1}) {
+        const auto same = [](Bf16 x, Bf16 y) { return x.bits == y.bits; };
+        EXPECT_EQ(got[i].state, got[i + 2].state) << "B = " << B;
+        EXPECT_TRUE(std::equal(got[i].state_bf16.begin(), got[i].state_bf16.end(), got[i + 2].state_bf16.begin(), same));
+        EXPECT_TRUE(std::equal(got[i].out.begin(), got[i].out.end(), got[i + 2].out.begin(), same)) << "B = " << B;
+      }
+    }
+}
+
 // Few, several and many states take different grids, in decode and in prefill.
 TEST(KdaCuda, AnyNumberOfSequencesAndHeads) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
@@ -115,6 +195,10 @@ TEST(KdaCuda, AnyNumberOfSequencesAndHeads) {
         expect_truth(
             {.batch = B, .tokens = tokens, .heads = H, .key_dim = 128, .value_dim = 128, .gate_dim = gates},
             seed);
+  for (const int dim : {64, 128})
+    for (const StateType type : kStateTypes)
+      for (const auto& [B, H] : {std::pair{1, 17}, {1, 33}, {2, 32}, {4, 33}, {5, 32}, {255, 2}, {256, 3}})
+        expect_truth({.batch = B, .heads = H, .key_dim = dim, .value_dim = dim, .state = type}, seed);
 }
 
 TEST(KdaCuda, AThousandTokens) {
@@ -141,8 +225,15 @@ TEST(KdaCuda, PiecesOfASequenceGiveTheWhole) {
       expect_close(run_in_pieces(bf16, pieces), want, prefill_bounds(want.shape));
     }
     // Token by token, as in decoding: the state is never rounded.
+    expect_close(run_in_pieces(bf16, std::vector<int64_t>(130, 1)), want, decode_bounds(want.shape));
+  }
+  for (const StateType type : {StateType::kBf16, StateType::kBf16Stochastic}) {
+    auto want = delta_problem({.batch = 2, .tokens = 130, .heads = 3, .key_dim = 128, .value_dim = 128,
+                               .gate = GateKind::kWeak, .state = type}, fresh_seed());
+    const auto bf16 = want.as<Gpu>();
+    delta_rule_cpu(want.args());             // rounds after every token
     expect_close(run_in_pieces(bf16, std::vector<int64_t>(130, 1)), want,
-                 {bounds::kDeltaDecodeOut, bounds::kDeltaDecodeState});
+                 {bounds::kDeltaPrefillOut, bounds::kDeltaDecodeStateBf16Long});
   }
 }
 
@@ -166,7 +257,7 @@ TEST(KdaCuda, EqualGatesAreOneGate) {
       values = repeated;
     };
     repeat(equal.gate), repeat(equal.dt_bias);
-    expect_close(run_whole(equal), run_whole(one), tokens == 1 ? kDecode : prefill_bounds(shape));
+    expect_close(run_whole(equal), run_whole(one), tokens == 1 ? decode_bounds(shape) : prefill_bounds(shape));
   }
 }
 
