@@ -100,19 +100,17 @@ struct Axes {
   std::string model, config, device, dtype, protocol, fill;
   int64_t context = 0, batch = 0, steps = 0;
   std::optional<int64_t> cache_budget_bytes;
-  std::optional<std::string> state_dtype;
   std::optional<std::string> task;     // what tells cells of one point apart: a kernel, a RULER task
 
   template <class V> void fields(V&& v) {
     v("model", model, "architecture, by registered name");
-    v("config", config, "preset or checkpoint folder name");
+    v("config", config, "preset or checkpoint folder name, and what differs from it: +rope, +bf16-state");
     v("device", device, "cpu or cuda");
     v("dtype", dtype, "activations and weights: fp32 or bf16");
     v("context", context, "tokens cached before the first timed step");
     v("batch", batch, "sequences decoded together");
     v("protocol", protocol, "same-batch, same-memory, or accuracy");
     v("cache_budget_bytes", cache_budget_bytes, "same-memory: bytes the caches of all sequences may take");
-    v("state_dtype", state_dtype, "recurrent state between tokens: fp32, fp64, bf16 or bf16-stochastic");
     v("fill", fill, "how the cache was filled: random or prefill");
     v("steps", steps, "timed decode steps");
     v("task", task, "kernel or task, in suites with several cells at one point");
@@ -378,6 +376,20 @@ struct Breakdown {
   }
 };
 
+// The kernels that ran in a step, for each part of it: names with commas between them.
+struct Kernels {
+  std::optional<std::string> projections, attention, recurrence, experts, dense, head, norms;
+  template <class V> void fields(V&& v) {
+    v("projections", projections, "the mixers' input, low-rank and output projections");
+    v("attention", attention, "MLA");
+    v("recurrence", recurrence, "KDA or GDN");
+    v("experts", experts, "router, routed and shared experts");
+    v("dense", dense, "feed-forward of the leading dense layers");
+    v("head", head, "logits and sampling");
+    v("norms", norms, "embedding, residual stream, RMSNorm, lengths");
+  }
+};
+
 struct Cell {
   std::string id;                      // suite/model=..;config=..;..: canonical, the join key
   std::string suite;
@@ -389,6 +401,7 @@ struct Cell {
   std::optional<Throughput> throughput;
   std::optional<Memory> memory;
   std::optional<Floor> floor;
+  std::optional<Kernels> kernels;
   std::optional<Breakdown> breakdown;
   std::optional<Launches> launches;
   std::optional<Accuracy> accuracy;
@@ -406,6 +419,7 @@ struct Cell {
     v("throughput", throughput, "present only when status is ok");
     v("memory", memory, "bytes");
     v("floor", floor, "physical floor of one step");
+    v("kernels", kernels, "kernels that served each part of the step, as the launchers chose them; null: no such part");
     v("breakdown", breakdown, "where the time of a step goes, when it was asked for");
     v("launches", launches, "what the host asks of the device for one step");
     v("accuracy", accuracy, "the check that ran before the clock, or a score");

@@ -1,6 +1,7 @@
 #include "suites/decode.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -123,6 +124,14 @@ void record_times(const Bench& bench, const DecodeSamples& samples, reports::Cel
   cell.throughput = throughput;
 }
 
+// The parts' names are those of the record's fields.
+void record_kernels(const Session& session, reports::Cell& cell) {
+  const PartKernels kernels = session.kernels();
+  cell.kernels.emplace().fields([&](const char* part, std::optional<std::string>& names, const char*) {
+    if (const auto at = kernels.find(part); at != kernels.end()) names = fmt::format("{}", fmt::join(at->second, ", "));
+  });
+}
+
 void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
   const NvtxRange range("breakdown");
   bench.host.progress("breakdown", 0.9);
@@ -184,6 +193,7 @@ void measure(Bench& bench, reports::Cell& cell) {
   record_launches(samples, cell);
   record_peak(bench, *session, cell);
   record_floor(bench, *session, cell);
+  record_kernels(*session, cell);
   record_times(bench, samples, cell);
   if (bench.plan.breakdown && cell.timing) record_breakdown(bench, *session, cell);
 }

@@ -78,8 +78,6 @@ std::vector<Task> tasks(const std::vector<const Suite*>& suites, const Plan& pla
         axes.config = peer.config.value_or(plan.config).name;
         axes.device = device_name(plan.device);
         axes.dtype = precision_name(plan.precision);
-        axes.state_dtype = plan.config.state_dtype;
-        if (plan.precision == Precision::kFp64 && axes.state_dtype == "fp32") axes.state_dtype = "fp64";
         axes.protocol = point.same_memory() ? "same-memory" : "same-batch";
         axes.fill = plan.fill;
         axes.context = point.context;

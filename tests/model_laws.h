@@ -32,9 +32,11 @@ inline std::vector<std::string> architecture_names() {
 }
 
 inline std::unique_ptr<Model> tiny_model(const std::string& architecture, DeviceKind device, Precision precision,
-                                         uint64_t seed = 7, const char* preset = "tiny") {
+                                         uint64_t seed = 7, const char* preset = "tiny",
+                                         const char* state_dtype = "fp32") {
   ModelOptions options;
   options.config = preset_config(preset);
+  options.config.state_dtype = state_dtype;
   options.layout = all_architectures().find(architecture).layout(options.config, {});
   options.device = device;
   options.precision = precision;

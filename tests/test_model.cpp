@@ -62,6 +62,26 @@ TEST_P(ModelLaws, RaggedRowsAreBitForBitRowsAlone) {
 TEST_P(ModelLaws, ARestoredPrefixIsAReadPrefix) {
   for (const int64_t length : {1, 64, 150}) law_a_restored_prefix_is_a_read_prefix(*fp32(), length);
 }
+// A state in bf16: half its bytes, the same laws but for how often it is rounded, and its kernel in the step.
+TEST_P(ModelLaws, StatesMayBeKeptInBf16) {
+  const auto full = fp32();
+  for (const char* dtype : {"bf16", "bf16-stochastic"}) {
+    const auto model = tiny_model(GetParam(), DeviceKind::kCpu, Precision::kFp32, 7, "tiny", dtype);
+    law_rows_do_not_see_each_other(*model, 4, 5, kFp32);
+    law_a_restored_prefix_is_a_read_prefix(*model, 70);
+    law_reset_forgets(*model);
+    law_decode_is_forward(*model, 3, 100, kFp32);
+    const SessionOptions options{.batch = 2, .capacity = 8, .forward_tokens = 4, .all_logits = false};
+    const SessionBytes kept = model->predict(options), whole = full->predict(options);
+    EXPECT_EQ(kept.cache, whole.cache);
+    if (GetParam() == "mla") EXPECT_EQ(kept.state, 0);
+    else EXPECT_LT(kept.state, 0.6 * whole.state);  // the convolutions' inputs stay
+    const auto session = model->open(options);
+    session->decode(1);
+    EXPECT_EQ(session->kernels().count("recurrence"), GetParam() == "mla" ? 0u : 1u);
+    EXPECT_EQ(session->kernels().at("head"), (std::vector<std::string>{"linear_cpu", "argmax_cpu"}));
+  }
+}
 TEST_P(ModelLaws, ResetForgets) { law_reset_forgets(*fp32()); }
 TEST_P(ModelLaws, DecodeIsForward) {
   law_decode_is_forward(*fp32(), 1, 100, kFp32);

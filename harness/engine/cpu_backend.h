@@ -28,7 +28,9 @@ template <class T>
 class CpuBackend {
  public:
   using Types = Cpu<T>;
-  struct Graph {};  // a step needs no preparation here
+  struct Graph {  // a step needs no preparation here
+    PartKernels kernels;
+  };
 
   struct Free {
     void operator()(void* block) const { std::free(block); }
@@ -78,24 +80,27 @@ class CpuBackend {
   Part linear_part = Part::kProjections;     // see PartScope
   double slowdown = 1;                       // of timed steps, see SessionOptions
 
-  void embed(const Embed<Types>& a, Arena& arena) { run(Part::kNorms, arena, [&] { embed_cpu(a); }); }
-  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { run(Part::kNorms, arena, [&] { add_rms_norm_cpu(a); }); }
-  void silu_mul(const SiluMul<Types>& a, Arena& arena) { run(linear_part, arena, [&] { silu_mul_cpu(a); }); }
-  void advance(const Advance& a, Arena& arena) { run(Part::kNorms, arena, [&] { advance_cpu(a); }); }
-  void linear(const Linear<Types>& a, Arena& arena) { run(linear_part, arena, [&] { linear_cpu(a); }); }
+  void embed(const Embed<Types>& a, Arena& arena) { run(Part::kNorms, arena, "embed_cpu", [&] { embed_cpu(a); }); }
+  void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) { run(Part::kNorms, arena, "add_rms_norm_cpu", [&] { add_rms_norm_cpu(a); }); }
+  void silu_mul(const SiluMul<Types>& a, Arena& arena) { run(linear_part, arena, "silu_mul_cpu", [&] { silu_mul_cpu(a); }); }
+  void advance(const Advance& a, Arena& arena) { run(Part::kNorms, arena, "advance_cpu", [&] { advance_cpu(a); }); }
+  void linear(const Linear<Types>& a, Arena& arena) { run(linear_part, arena, "linear_cpu", [&] { linear_cpu(a); }); }
   void linear_pair(const LinearPair<Types>& a, Arena& arena) { linear(a.first, arena), linear(a.second, arena); }
-  void argmax(const Argmax<Types>& a, Arena& arena) { run(linear_part, arena, [&] { argmax_cpu(a); }); }
-  void moe(const Moe<Types>& a, Arena& arena) { run(Part::kExperts, arena, [&] { moe_cpu(a); }); }
-  void mla(const Mla<Types>& a, Arena& arena) { run(Part::kAttention, arena, [&] { mla_cpu(a); }); }
+  void argmax(const Argmax<Types>& a, Arena& arena) { run(linear_part, arena, "argmax_cpu", [&] { argmax_cpu(a); }); }
+  void moe(const Moe<Types>& a, Arena& arena) { run(Part::kExperts, arena, "moe_cpu", [&] { moe_cpu(a); }); }
+  void mla(const Mla<Types>& a, Arena& arena) { run(Part::kAttention, arena, "mla_cpu", [&] { mla_cpu(a); }); }
   void delta_rule(const DeltaRule<Types>& a, Arena& arena) {
-    run(Part::kRecurrence, arena, [&] { a.qkv.size[1] == 1 ? delta_rule_cpu(a) : delta_rule_chunked_cpu(a); });
+    if (a.qkv.size[1] == 1) run(Part::kRecurrence, arena, "delta_rule_cpu", [&] { delta_rule_cpu(a); });
+    else run(Part::kRecurrence, arena, "delta_rule_chunked_cpu", [&] { delta_rule_chunked_cpu(a); });
   }
 
   template <class Step>
-  DecodeSamples time_steps(int64_t steps, Graph&, View<const int32_t, 1> next, Step&& step) {
+  DecodeSamples time_steps(int64_t steps, Graph& graph, View<const int32_t, 1> next, Step&& step) {
     DecodeSamples samples;
+    graph.kernels.clear();
     const auto start = Clock::now();
     for (int64_t i = 0; i < steps; ++i) {
+      kernels_ = i == 0 ? &graph.kernels : nullptr;
       const auto begin = Clock::now();
       step();
       if (slowdown > 1)
@@ -103,6 +108,7 @@ class CpuBackend {
       samples.step_ns.push_back(elapsed_ns(begin));
       samples.tokens.insert(samples.tokens.end(), next.data, next.data + next.size[0]);
     }
+    kernels_ = nullptr;
     samples.wall_ns = elapsed_ns(start);
     return samples;
   }
@@ -128,13 +134,15 @@ class CpuBackend {
     return std::chrono::duration<double, std::nano>(Clock::now() - from).count();
   }
   template <class Operation>
-  void run(Part part, const Arena& arena, Operation&& operation) {
+  void run(Part part, const Arena& arena, const char* kernel, Operation&& operation) {
     if (arena.measuring()) return;
+    if (kernels_) add_kernel(*kernels_, part, kernel);
     const auto begin = Clock::now();
     operation();
     part_ns_[static_cast<size_t>(part)] += elapsed_ns(begin);
   }
 
+  PartKernels* kernels_ = nullptr;           // of the step that is noted, the first of a loop
   std::array<double, kParts> part_ns_ = {};
 };
 

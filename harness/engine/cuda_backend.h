@@ -12,6 +12,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/cuda.h"
 #include "kernels/base/fill.h"
+#include "kernels/base/kernel_log.h"
 #include "kernels/kda/kda.h"
 #include "kernels/linear/linear.h"
 #include "kernels/mla/mla.h"
@@ -32,6 +33,7 @@ class CudaBackend {
   };
   // The captured decode step of one session.
   struct Graph {
+    PartKernels kernels;
     std::unique_ptr<cudaGraphExec_t, GraphDeleter> step;
     int64_t kernels = 0;
   };
@@ -87,6 +89,7 @@ class CudaBackend {
     if (runs(linear_part) && !arena.measuring()) silu_mul_cuda(a, stream_.get());
   }
   void advance(const Advance& a, Arena& arena) {
+    running_ = Part::kNorms;
     if (!arena.measuring()) advance_cuda(a, stream_.get());  // never left out: the context must grow
   }
   template <class Out>
@@ -206,6 +209,7 @@ class CudaBackend {
  private:
   bool runs(Part part) {
     seen_ |= 1u << static_cast<int>(part);
+    running_ = part;
     return left_out_ != part;
   }
   static void supported(const std::string& reason) {
@@ -238,6 +242,8 @@ class CudaBackend {
     // relaxed: libraries may load a module lazily while we capture
     check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeRelaxed), "capture a decode step");
     cudaGraph_t captured = nullptr;
+    graph.kernels.clear();
+    const KernelLog log([&](std::string_view name) { add_kernel(graph.kernels, running_, name); });
     try {
       step();
     } catch (...) {
@@ -258,6 +264,7 @@ class CudaBackend {
 
   Stream stream_;
   std::optional<Part> left_out_;             // time_parts: the part that is not launched
+  Part running_ = Part::kNorms;              // that the last operation belongs to
   uint32_t seen_ = 0;                        // parts that occurred, a bit each
 };
 

@@ -114,6 +114,8 @@ class Session {
                                      std::span<const int32_t> experts = {}) = 0;
   // Greedy decode: each step feeds every row's next token, appends it, and takes the argmax as the new next token.
   virtual DecodeSamples decode(int64_t steps) = 0;
+  // Which kernels served the parts of the decode steps: what the launchers chose when the step was captured (CUDA) or ran.
+  virtual PartKernels kernels() const = 0;
   // Runs the last `steps` steps again, by part. CPU: each operation is timed. CUDA: the step without the part is
   // captured and timed; the difference is what the part costs in place, with its launches and without the overlap that
   // others lend it. Leaves caches, states and tokens unspecified.

@@ -1,7 +1,12 @@
 #pragma once
 // The parts of a decode step, for saying where its time goes. Every operation of a pass belongs to one of them.
 
+#include <algorithm>
 #include <array>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace kdabench {
 
@@ -30,6 +35,13 @@ inline const char* part_name(Part part) {
     case Part::kNorms: return "norms";
   }
   return "?";
+}
+
+// The kernels that served each part of a step, by the part's name, in the order in which they first ran.
+using PartKernels = std::map<std::string, std::vector<std::string>>;
+inline void add_kernel(PartKernels& kernels, Part part, std::string_view name) {
+  std::vector<std::string>& of_part = kernels[part_name(part)];
+  if (std::find(of_part.begin(), of_part.end(), name) == of_part.end()) of_part.emplace_back(name);
 }
 
 // Products belong to the mixers' projections unless a scope says otherwise.

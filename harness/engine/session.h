@@ -199,6 +199,8 @@ class TransformerSession final : public Session {
     return samples;
   }
 
+  PartKernels kernels() const override { return graph_.kernels; }
+
   StepParts breakdown(int64_t steps) override {
     const std::vector<int64_t> end = lengths_;
     std::vector<int64_t> begin = end;

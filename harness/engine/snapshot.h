@@ -54,6 +54,7 @@ class RowSnapshot final : public Snapshot {
       copy(backend, a.cache, to_row, b.cache, from_row, length_ * a.cache.size[2]);
       copy(backend, a.conv, to_row, b.conv, from_row, each_row(a.conv));
       copy(backend, a.recurrent, to_row, b.recurrent, from_row, each_row(a.recurrent));
+      copy(backend, a.recurrent_bf16, to_row, b.recurrent_bf16, from_row, each_row(a.recurrent_bf16));
     }
     copy(backend, to.next, to_row, from.next, from_row, 1);
     copy(backend, to.last_logits, to_row, from.last_logits, from_row, to.last_logits.size[1]);

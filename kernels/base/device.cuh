@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/base/cuda.h"
+#include "kernels/base/kernel_log.h"
 #include "kernels/base/types.h"
 
 namespace kdabench::device {
@@ -38,6 +39,7 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = 1;
+  KernelLog::note(name);
   check(cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...), text("launch ", name));
 }
 

@@ -5,6 +5,7 @@
 #include <benchmark/benchmark.h>
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/cuda.h"
 #include "kernels/base/fill.h"
+#include "kernels/base/kernel_log.h"
 
 namespace kdabench::suites {
 
@@ -120,7 +122,16 @@ void measure(const GpuCase<Args>& c, benchmark::State& state) {
   const std::vector<Args> all = make_all(arena, stream.get());
 
   // Once outside the capture: libraries load their kernels.
-  for (const Args& args : all) c.run(args, scratch, stream.get());
+  std::vector<std::string> kernels;
+  {
+    const KernelLog log([&](std::string_view name) {
+      if (std::find(kernels.begin(), kernels.end(), name) == kernels.end()) kernels.emplace_back(name);
+    });
+    for (const Args& args : all) c.run(args, scratch, stream.get());
+  }
+  std::string label;
+  for (const std::string& kernel : kernels) label += (label.empty() ? "" : ", ") + kernel;
+  state.SetLabel(label);
   check(cudaStreamSynchronize(stream.get()), text("run ", c.name));
   double bytes = 0;
   for (int i = 0; i < launches; ++i) bytes += c.bytes_of ? c.bytes_of(all[i % copies]) : c.bytes;

@@ -102,6 +102,21 @@ TEST_P(ModelLawsCuda, RaggedRowsAreRowsAlone) {
 TEST_P(ModelLawsCuda, ARestoredPrefixIsAReadPrefix) {
   for (const int64_t length : {1, 64, 150, 300}) law_a_restored_prefix_is_a_read_prefix(*model, length);
 }
+TEST_P(ModelLawsCuda, StatesMayBeKeptInBf16) {
+  for (const char* dtype : {"bf16", "bf16-stochastic"}) {
+    const auto kept = tiny_model(GetParam(), DeviceKind::kCuda, Precision::kBf16, 7, "tiny", dtype);
+    law_rows_do_not_see_each_other(*kept, 33, 9, kTwoOrders);
+    law_a_restored_prefix_is_a_read_prefix(*kept, 70);
+    law_reset_forgets(*kept);
+    law_decode_is_forward(*kept, 1, 300, {5e-3, 5e-3});
+    const auto session = kept->open({.batch = 2, .capacity = 8, .forward_tokens = 4, .all_logits = false});
+    session->decode(1);
+    const PartKernels kernels = session->kernels();
+    if (GetParam() != "mla")
+      EXPECT_EQ(kernels.at("recurrence"), (std::vector<std::string>{"kda_decode_2_blocks"}));
+    EXPECT_EQ(kernels.size(), GetParam() == "mla" ? 6u : 7u);  // every part has a kernel
+  }
+}
 TEST_P(ModelLawsCuda, ResetForgets) { law_reset_forgets(*model); }
 TEST_P(ModelLawsCuda, DecodeIsForward) {
   // the graph replays the kernels that forward(1) runs; only the number of splits may differ
