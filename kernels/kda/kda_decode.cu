@@ -3,16 +3,16 @@
 //   Math     kernels/kda/kda.h; the truth is delta_rule_cpu<double>. With S the old state and d = exp g, o =
 //            S^T (d q) + (k . q) e, e = beta (v - S^T (d k)): both sums run over the old state, so one
 //            reduction serves both and the state is updated as it is stored.
-//   Work     A warp owns V / (8 kSplit) rows of one head's state and a lane K / 32 channels of each: a row is
-//            one coalesced access. Loads of 8 rows are in flight before anything is computed. Every warp
-//            computes q, k and the decay for itself, which costs less than handing them round a block. Lane r
-//            keeps v and o of row r.
+//   Work     A thread convolves one channel of q or k and one of v; q, k and the decay go round the block once.
+//            A warp owns V / (8 kSplit) rows of one head's state and a lane K / 32 channels of each: a row is
+//            one coalesced access. Loads of 8 rows are in flight before anything is computed, and where a head
+//            has two blocks before the kernels in front have finished. Lane r keeps v and o of row r.
 //   Grid     (kSplit H, B) blocks of 8 warps; the kSplit blocks of a head are a cluster, which shares sum o^2
 //            for the norm. The second cluster barrier is also what orders the update of conv_state after its
 //            readers.
-//   Cost     8 B H K V bytes, about 8 B H K V flops: bandwidth is the floor. H = 32 on one H200, CUDA graph:
-//            B = 64 71 us (3.8 TB/s of state), B = 16 19 us.
-//   Uses     sm_90a, K = V = 128: at most 116 registers, no spills, 64 bytes shared (ptxas, nvcc 13.0).
+//   Cost     8 B H K V bytes (4 with a bf16 state), about 8 B H K V flops: bandwidth is the floor. H = 32 on one
+//            H200, CUDA graph: see kernels/README.md.
+//   Uses     sm_90a, K = V = 128: at most 128 registers, no spills, 1.6 KB shared (tests/check_registers.py).
 //   Limits   K = V in {64, 128}, G in {1, K}, conv width 4.
 //   Checked  tests/cuda/test_kda_cuda.cpp, bounds in suites/bounds.h.
 
@@ -24,65 +24,65 @@ namespace kdabench::kda {
 namespace {
 
 constexpr int kWarps = 8;
+// Larger fp32 states than this pass through the L2 as other data does; all others leave it first (measured both ways).
+constexpr int64_t kStreamedBytes = 96 << 20;
 
-// N channels of one head before and after the short convolution.
-template <int N>
-struct Conv {
-  Bits<N> weights[kConvWidth];        // [N, W]
-  Bits<N> past[kConvWidth - 1], now;  // [N, W - 1], [N]
+// One channel before and after the short convolution.
+struct Channel {
+  Bits<kConvWidth> taps;
+  uint16_t inputs[kConvWidth];  // oldest first; the last one is the current token
 
-  __device__ void load_weights(const bf16* conv, int64_t channel) {
-#pragma unroll
-    for (int i = 0; i < kConvWidth; ++i) weights[i] = load_bits<N>(conv + channel * kConvWidth + i * N);
+  __device__ void load_taps(const bf16* conv, int64_t channel) {
+    taps = load_bits<kConvWidth>(conv + channel * kConvWidth);
   }
   __device__ void load_past(const bf16* state, int64_t channel) {
 #pragma unroll
     for (int i = 0; i < kConvWidth - 1; ++i)
-      past[i] = load_bits<N>(state + channel * (kConvWidth - 1) + i * N);
+      inputs[i] = __bfloat16_as_ushort(state[channel * (kConvWidth - 1) + i]);
   }
-  __device__ void load_now(const bf16* qkv, int64_t channel) { now = load_bits<N>(qkv + channel); }
-  __device__ uint16_t weight_bits(int n, int tap) const {
-    const int i = n * kConvWidth + tap;
-    return weights[i / N].at[i % N];
+  __device__ void load_now(const bf16* qkv, int64_t channel) {
+    inputs[kConvWidth - 1] = __bfloat16_as_ushort(qkv[channel]);
   }
-  __device__ uint16_t input_bits(int n, int tap) const {
-    const int i = n * (kConvWidth - 1) + tap;
-    return tap == kConvWidth - 1 ? now.at[n] : past[i / N].at[i % N];
-  }
-  __device__ float output(int n) const {
+  __device__ float output() const {
     float sum = 0;
 #pragma unroll
-    for (int tap = 0; tap < kConvWidth; ++tap)
-      sum += from_bits(weight_bits(n, tap)) * from_bits(input_bits(n, tap));
+    for (int i = 0; i < kConvWidth; ++i) sum += from_bits(taps.at[i]) * from_bits(inputs[i]);
     return silu(sum);
   }
-  // What the next token finds in `past`, [N, W - 1].
-  struct Shifted {
-    Bits<N> at[kConvWidth - 1];
-    __device__ void store(bf16* state, int64_t channel) const {
+  __device__ void store_shifted(bf16* state, int64_t channel) const {
 #pragma unroll
-      for (int i = 0; i < kConvWidth - 1; ++i) store_bits<N>(state + channel * (kConvWidth - 1) + i * N, at[i]);
-    }
-  };
-  __device__ Shifted shifted() const {
-    Shifted next;
-#pragma unroll
-    for (int n = 0; n < N; ++n)
-#pragma unroll
-      for (int tap = 0; tap < kConvWidth - 1; ++tap) {
-        const int i = n * (kConvWidth - 1) + tap;
-        next.at[i / N].at[i % N] = input_bits(n, tap + 1);
-      }
-    return next;
+    for (int i = 0; i < kConvWidth - 1; ++i)
+      state[channel * (kConvWidth - 1) + i] = __ushort_as_bfloat16(inputs[i + 1]);
   }
 };
+
+// One access of 4, 8 or 16 bytes; `stream`: gone from the caches first.
+template <int kBytes>
+struct Vector;
+template <> struct Vector<4> { using Type = uint32_t; };
+template <> struct Vector<8> { using Type = uint2; };
+template <> struct Vector<16> { using Type = uint4; };
+
+template <class T>
+__device__ inline T load_state(const void* p, bool stream) {
+  using V = typename Vector<sizeof(T)>::Type;
+  const auto* const from = static_cast<const V*>(p);
+  return __builtin_bit_cast(T, stream ? __ldcs(from) : *from);
+}
+template <class T>
+__device__ inline void store_state(void* p, const T& x, bool stream) {
+  using V = typename Vector<sizeof(T)>::Type;
+  const V value = __builtin_bit_cast(V, x);
+  if (stream) __stcs(static_cast<V*>(p), value);
+  else *static_cast<V*>(p) = value;
+}
 
 // ---- a lane's N channels of one row of the state, as they lie in memory and as numbers ----------------------
 template <StateType kType, int N>
 struct Row {
   using Element = bf16;
   Words<N / 2> raw;
-  __device__ void load(const bf16* p) { raw = *reinterpret_cast<const Words<N / 2>*>(p); }
+  __device__ void load(const bf16* p, bool stream) { raw = load_state<Words<N / 2>>(p, stream); }
   __device__ float at(int n) const {
     return __uint_as_float(n % 2 == 0 ? raw.at[n / 2] << 16 : raw.at[n / 2] & 0xffff0000u);
   }
@@ -91,25 +91,25 @@ struct Row {
 #pragma unroll
     for (uint32_t& word : raw.at) asm volatile("" : "+r"(word));
   }
-  __device__ static void store(bf16* p, const float (&x)[N], uint32_t seed, uint32_t pair) {
+  __device__ static void store(bf16* p, const float (&x)[N], uint32_t seed, uint32_t pair, bool stream) {
     Words<N / 2> words;
 #pragma unroll
     for (int i = 0; i < N / 2; ++i) words.at[i] = round_pair<kType>(x[2 * i], x[2 * i + 1], seed, pair + i);
-    *reinterpret_cast<Words<N / 2>*>(p) = words;
+    store_state(p, words, stream);
   }
 };
 template <int N>
 struct Row<StateType::kAccum, N> {
   using Element = float;
   Floats<N> raw;
-  __device__ void load(const float* p) { raw = load_floats<N>(p); }
+  __device__ void load(const float* p, bool stream) { raw = load_state<Floats<N>>(p, stream); }
   __device__ float at(int n) const { return raw.at[n]; }
   __device__ void forget_numbers() {}
-  __device__ static void store(float* p, const float (&x)[N], uint32_t, uint32_t) {
+  __device__ static void store(float* p, const float (&x)[N], uint32_t, uint32_t, bool stream) {
     Floats<N> row;
 #pragma unroll
     for (int n = 0; n < N; ++n) row.at[n] = x[n];
-    store_floats<N>(p, row);
+    store_state(p, row, stream);
   }
 };
 
@@ -118,87 +118,95 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, 2)
     kda_decode_kernel(const __grid_constant__ DeltaRule<Gpu> a) {
   constexpr int V = K, N = K / 32;
   constexpr int kRows = V / (kWarps * kSplit), kBatch = kRows < 8 ? kRows : 8, kBatches = kRows / kBatch;
-  constexpr int kAhead = kType == StateType::kAccum && kRows > 8 ? 8 : kRows;  // rows there are registers for
   using StateRow = Row<kType, N>;
   const auto cluster = cooperative_groups::this_cluster();
   __shared__ float partial[kSplit][kWarps];
+  __shared__ float q_and_k[2 * K], decay[K];
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int h = blockIdx.x / kSplit, part = blockIdx.x % kSplit;
   const int64_t b = blockIdx.y, heads = a.heads;
-  const int64_t q_channel = int64_t{h} * K + lane * N, k_channel = q_channel + heads * K;
+  // A thread convolves one channel of q or k, and for its row one of v.
+  const int mine = static_cast<int>(threadIdx.x) % (2 * K);
+  const int64_t qk_channel = (mine < K ? 0 : heads * K) + int64_t{h} * K + mine % K;
   const int first_row = (part * kWarps + warp) * kRows;
   const bool has_row = lane < kRows;
   const int64_t row = int64_t{h} * V + first_row + (has_row ? lane : 0), v_channel = 2 * heads * K + row;
 
-  // States at rest, and weights, which are written by no kernel, may be read before the kernels in front have
-  // finished.
+  // Weights, which are written by no kernel, may be read before the kernels in front have finished, and so may states
+  // at rest. Where blocks outnumber the multiprocessors that only delays the weights.
+  Channel qk, v_in;
+  const bf16* conv = device::as_bf16(a.conv.data);
+  qk.load_taps(conv, qk_channel);
+  v_in.load_taps(conv, v_channel);
+  const float log_rate = a.a_log.data[h], bias = a.dt_bias.data[kScalarGate ? h : h * K + mine % K];
+  const float norm_weight = to_float(a.norm_weight.data[first_row + (has_row ? lane : 0)]);
   auto* const state = state_of<kType>(a, b, h) + int64_t{first_row} * K + lane * N;
   bf16* const conv_state = device::as_bf16(a.conv_state.data) + b * a.conv_state.stride[0];
   StateRow rows[kRows];
-  Conv<N> q_conv, k_conv;
-  Conv<1> v_conv;
+  const bool stream = kType != StateType::kAccum ||
+                      int64_t{gridDim.x} * gridDim.y / kSplit * int64_t{sizeof(StateRow)} * 32 * V <= kStreamedBytes;
   const auto load_states = [&] {
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) rows[i].load(state + i * K);
-    q_conv.load_past(conv_state, q_channel);
-    k_conv.load_past(conv_state, k_channel);
-    v_conv.load_past(conv_state, v_channel);
+    for (int i = 0; i < kBatch; ++i) rows[i].load(state + i * K, stream);
+    qk.load_past(conv_state, qk_channel);
+    v_in.load_past(conv_state, v_channel);
   };
-  const bf16* conv = device::as_bf16(a.conv.data);
-  q_conv.load_weights(conv, q_channel);
-  k_conv.load_weights(conv, k_channel);
-  v_conv.load_weights(conv, v_channel);
-  const float rate = expf(a.a_log.data[h]);
-  Floats<N> bias;
-  if constexpr (kScalarGate) bias.at[0] = a.dt_bias.data[h];
-  else bias = load_floats<N>(a.dt_bias.data + q_channel);
-  const float norm_weight = to_float(a.norm_weight.data[first_row + (has_row ? lane : 0)]);
-  if (a.states_at_rest) load_states();
+  const bool early = kSplit > 1 && a.states_at_rest;
+  if (early) load_states();
   if constexpr (kSplit > 1)
     cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
   device::wait_for_previous();
   device::let_next_start();  // not before the wait: measured 0.5 us slower at B = 1 (CUDA graph, H200)
 
-  if (!a.states_at_rest) load_states();
   const bf16* const qkv = device::as_bf16(a.qkv.data) + b * a.qkv.stride[0];
-  q_conv.load_now(qkv, q_channel);
-  k_conv.load_now(qkv, k_channel);
-  v_conv.load_now(qkv, v_channel);
-  const bf16* const gate = device::as_bf16(a.gate.data) + b * a.gate.stride[0];
-  Bits<N> gate_bits;
-  if constexpr (kScalarGate) gate_bits.at[0] = __bfloat16_as_ushort(gate[h]);
-  else gate_bits = load_bits<N>(gate + q_channel);
-  const float beta = device::sigmoid(to_float(a.beta.data[b * a.beta.stride[0] + h]));
+  qk.load_now(qkv, qk_channel);
+  v_in.load_now(qkv, v_channel);
+  const float gate = to_float(a.gate.data[b * a.gate.stride[0] + (kScalarGate ? h : h * K + mine % K)]);
+  const float beta_logit = to_float(a.beta.data[b * a.beta.stride[0] + h]);
   const float out_gate = to_float(a.out_gate.data[b * a.out_gate.stride[0] + row]);
   uint32_t seed = 0;
-  if constexpr (kType == StateType::kBf16Stochastic) seed = rounding_seed(a.lengths.data[b], h);
+  if constexpr (kType == StateType::kBf16Stochastic)
+    seed = rounding_seed(a.lengths.data[b], h) + static_cast<uint32_t>(first_row * K + lane * N) / 2 * kRoundingPair;
+  if (!early) load_states();
 
-  const float v = v_conv.output(0);
-  const auto v_shifted = v_conv.shifted();
-  const auto qk_shifted = warp == 1 ? k_conv.shifted() : q_conv.shifted();  // written by two warps, below
-  float q[N], k[N], d[N], qq = 0, kk = 0, kq = 0;
+  const float rate = expf(log_rate), v = v_in.output(), out_scale = norm_weight * device::sigmoid(out_gate);
+  float d[N], k[N], qq = 0, kk = 0, kq = 0;
+  if (threadIdx.x < 2 * K) q_and_k[mine] = qk.output();
+  if constexpr (kScalarGate) d[0] = exp_of(log_decay(gate + bias, rate, a.lower_bound));
+  else if (threadIdx.x < K) decay[mine] = exp_of(log_decay(gate + bias, rate, a.lower_bound));
+  __syncthreads();
+  const auto q_raw = load_floats<N>(q_and_k + lane * N), k_raw = load_floats<N>(q_and_k + K + lane * N);
 #pragma unroll
   for (int n = 0; n < N; ++n) {
-    q[n] = q_conv.output(n), k[n] = k_conv.output(n);
-    d[n] = kScalarGate && n > 0
-               ? d[0]
-               : exp_of(log_decay(from_bits(gate_bits.at[n]) + bias.at[n], rate, a.lower_bound));
-    qq += q[n] * q[n], kk += k[n] * k[n], kq += k[n] * q[n];
+    d[n] = kScalarGate ? d[0] : decay[lane * N + n];
+    qq += q_raw.at[n] * q_raw.at[n], kk += k_raw.at[n] * k_raw.at[n], kq += k_raw.at[n] * q_raw.at[n];
   }
   qq = device::warp_sum(qq), kk = device::warp_sum(kk), kq = device::warp_sum(kq);
   const float q_scale = rsqrtf(qq + kNormEpsilon) * rsqrtf(static_cast<float>(K)),
-              k_scale = rsqrtf(kk + kNormEpsilon);
+              k_scale = rsqrtf(kk + kNormEpsilon), beta = device::sigmoid(beta_logit);
   kq *= q_scale * k_scale;
   float dq[N], dk[N];
 #pragma unroll
-  for (int n = 0; n < N; ++n) k[n] *= k_scale, dk[n] = d[n] * k[n], dq[n] = d[n] * q[n] * q_scale;
+  for (int n = 0; n < N; ++n)
+    k[n] = k_raw.at[n] * k_scale, dk[n] = d[n] * k[n], dq[n] = d[n] * q_raw.at[n] * q_scale;
 
-#pragma unroll
-  for (int i = kAhead; i < kRows; ++i) rows[i].load(state + i * K);
   constexpr int kSpan = 32 / (2 * kBatch);  // neighbouring lanes that hold the same sum
-  float o = 0, errors[kBatches];            // of row lane / kSpan of the batch, in the lower half of the lanes
+  float o = 0, error = 0;                   // error: of row lane / kSpan of the batch, in the lower half of the lanes
+  const auto update = [&](int batch) {
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      StateRow& s = rows[batch * kBatch + i];
+      s.forget_numbers();
+      const float e = __shfl_sync(0xffffffffu, error, i * kSpan);
+      float next[N];
+#pragma unroll
+      for (int n = 0; n < N; ++n) next[n] = s.at(n) * d[n] + k[n] * e;
+      const int at = (batch * kBatch + i) * K;
+      StateRow::store(state + at, next, seed, at / 2, stream);
+    }
+  };
 #pragma unroll
   for (int batch = 0; batch < kBatches; ++batch) {
     float sums[2 * kBatch];  // S^T (d k) of every row, then S^T (d q)
@@ -213,32 +221,31 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, 2)
     }
     const float sum = transposed_sum<2 * kBatch>(sums, lane);
     const float v_row = __shfl_sync(0xffffffffu, v, batch * kBatch + lane / kSpan % kBatch);
-    errors[batch] = beta * (v_row - sum);
+    error = beta * (v_row - sum);
     const float o_row = __shfl_sync(0xffffffffu, sum, 16 + lane % kBatch * kSpan) +
-                        kq * __shfl_sync(0xffffffffu, errors[batch], lane % kBatch * kSpan);
+                        kq * __shfl_sync(0xffffffffu, error, lane % kBatch * kSpan);
     if (lane / kBatch == batch) o = o_row;
+    if constexpr (kSplit == 1) {
+      if (batch + 1 < kBatches)
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i)
+          rows[(batch + 1) * kBatch + i].load(state + ((batch + 1) * kBatch + i) * K, stream);
+      update(batch);
+    }
   }
 
-  // Handed round before anything is stored: the arrival at a cluster's barrier waits for stores in flight.
   const float square = device::warp_sum(has_row ? o * o : 0.f);
   if constexpr (kSplit > 1) {
+    static_assert(kBatches == 1);
     cluster.barrier_wait();
     if (lane < kSplit) *cluster.map_shared_rank(&partial[part][warp], lane) = square;
-    cluster.barrier_arrive();
+    cluster.barrier_arrive();  // before anything is stored: it waits for stores in flight
+    update(0);
   } else {
     if (lane == 0) partial[0][warp] = square;
+    if (threadIdx.x < 2 * K) qk.store_shifted(conv_state, qk_channel);  // read by this thread alone
   }
-#pragma unroll
-  for (int i = 0; i < kRows; ++i) {
-    rows[i].forget_numbers();
-    const float e = __shfl_sync(0xffffffffu, errors[i / kBatch], i % kBatch * kSpan);
-    float next[N];
-#pragma unroll
-    for (int n = 0; n < N; ++n) next[n] = rows[i].at(n) * d[n] + k[n] * e;
-    StateRow::store(state + i * K, next, seed, ((first_row + i) * K + lane * N) / 2);
-  }
-  if (has_row) v_shifted.store(conv_state, v_channel);  // read by this lane alone
-
+  if (has_row) v_in.store_shifted(conv_state, v_channel);  // read by this lane alone
   if constexpr (kSplit > 1) cluster.barrier_wait();
   else __syncthreads();
   float sum = 0;
@@ -246,9 +253,9 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, 2)
   for (int i = 0; i < kSplit * kWarps; ++i) sum += partial[i / kWarps][i % kWarps];
   const float inverse = rsqrtf(sum / V + a.norm_eps);
   if (has_row)
-    a.out.data[b * a.out.stride[0] + row] = to_bf16(o * inverse * norm_weight * device::sigmoid(out_gate));
+    a.out.data[b * a.out.stride[0] + row] = to_bf16(o * inverse * out_scale);
 
-  if (part == 0 && warp < 2) qk_shifted.store(conv_state, warp == 0 ? q_channel : k_channel);  // all have read it
+  if (kSplit > 1 && part == 0 && threadIdx.x < 2 * K) qk.store_shifted(conv_state, qk_channel);  // all have read it
 }
 
 template <int K, bool kScalarGate, StateType kType>

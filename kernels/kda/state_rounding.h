@@ -20,8 +20,10 @@ KDABENCH_HD inline uint32_t rounding_seed(int32_t position, int head) {
   return x ^ (x >> 16);
 }
 // 16 bits for each of the channels 2 `pair` (the lower half) and 2 `pair` + 1 of a head's [V, K] state.
+// rounding_bits(seed + i * kRoundingPair, pair) is rounding_bits(seed, pair + i).
+inline constexpr uint32_t kRoundingPair = 0x9e3779b9u;
 KDABENCH_HD inline uint32_t rounding_bits(uint32_t seed, uint32_t pair) {
-  uint32_t x = seed + pair * 0x9e3779b9u;
+  uint32_t x = seed + pair * kRoundingPair;
   x = (x ^ (x >> 16)) * 0x7feb352du;
   return x ^ (x >> 15);
 }
