@@ -39,8 +39,16 @@ run_all() {
   wait
 }
 
-# Tests of an executable that reach its kernels with small shapes: a sanitizer takes a hundred times as long.
-small_tests() { # EXECUTABLE
+# Tests of an executable that reach its kernels with small shapes: a sanitizer takes a hundred times as long. racecheck
+# cannot run cuBLAS' kernels ("failed to handle a hardware exception", CUDA 13.0), filtered or not: it gets tests that
+# need none, and no whole model.
+small_tests() { # EXECUTABLE TOOL
+  case $2-$1 in
+    racecheck-test_linear_cuda) echo "*TakesPairs"; return ;;
+    racecheck-test_moe_cuda | racecheck-test_model_cuda) return ;;
+    racecheck-test_mla_cuda) echo "*CapturedGraphFollowsTheLengths"; return ;;
+    initcheck-test_mla_cuda | initcheck-test_model_cuda) return ;;  # minutes: it follows every byte of the poisoned blocks
+  esac
   case $1 in
     test_kda_cuda) echo "*RoundingDoesNotDependOnTheRow:*EqualGatesAreOneGate:*AGraphGivesTheSameBits" ;;
     test_linear_cuda) echo "*TakesStridedAndUnalignedRows:*TakesPairs:*CanBeCaptured" ;;
@@ -55,12 +63,17 @@ small_tests() { # EXECUTABLE
 }
 
 sanitize_all() {
-  local test tool
+  local test tool filter
   for tool in ${TOOLS:-memcheck racecheck initcheck synccheck}; do
     for test in "${tests[@]}"; do
+      filter=$(small_tests "$test" "$tool")
+      if [[ -z $filter ]]; then
+        printf '%-60s left out, see small_tests\n' "$tool-$test"
+        continue
+      fi
       at_most_four
       run_one "${SANITIZE_SECONDS:-120}" "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 99 \
-        --kernel-name kns=kdabench "build/cuda/$test" --gtest_filter="$(small_tests "$test")" &
+        --kernel-name kns=kdabench "build/cuda/$test" --gtest_filter="$filter" &
     done
   done
   wait

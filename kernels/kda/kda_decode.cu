@@ -24,6 +24,9 @@ namespace kdabench::kda {
 namespace {
 
 constexpr int kWarps = 8;
+// Blocks of a multiprocessor: a third takes 80 registers a thread, too few for fp32 rows and for random bits.
+template <StateType kType>
+constexpr int kBlocks = kType == StateType::kBf16 ? 3 : 2;
 // Larger fp32 states than this pass through the L2 as other data does; all others leave it first (measured both ways).
 constexpr int64_t kStreamedBytes = 96 << 20;
 
@@ -114,7 +117,7 @@ struct Row<StateType::kAccum, N> {
 };
 
 template <int K, bool kScalarGate, int kSplit, StateType kType>
-__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, 2)
+__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kBlocks<kType>)
     kda_decode_kernel(const __grid_constant__ DeltaRule<Gpu> a) {
   constexpr int V = K, N = K / 32;
   constexpr int kRows = V / (kWarps * kSplit), kBatch = kRows < 8 ? kRows : 8, kBatches = kRows / kBatch;

@@ -94,13 +94,15 @@ struct Named {
   std::unique_ptr<DeltaRun> run;
 };
 
-nlohmann::ordered_json measure(int64_t steps, uint64_t seed) {
+nlohmann::ordered_json measure(int64_t steps, uint64_t seed, const std::string& device) {
   CpuRun<double> truth(StateType::kAccum);
   std::vector<Named> runs;
   for (const auto& [name, type] : {std::pair{"fp32", StateType::kAccum}, {"bf16", StateType::kBf16},
                                    {"bf16-stochastic", StateType::kBf16Stochastic}}) {
-    runs.push_back({"cpu", name, std::make_unique<CpuRun<float>>(type)});
-    if (auto on_gpu = cuda_delta_run(type)) runs.push_back({"cuda", name, std::move(on_gpu)});
+    if (device != "cuda") runs.push_back({"cpu", name, std::make_unique<CpuRun<float>>(type)});
+    auto on_gpu = device == "cpu" ? nullptr : cuda_delta_run(type);
+    require(device != "cuda" || on_gpu, "--device cuda found no GPU or no CUDA build; give cpu.");
+    if (on_gpu) runs.push_back({"cuda", name, std::move(on_gpu)});
   }
   auto rows = nlohmann::ordered_json::array();
   int64_t done = 0, next = 10;
@@ -147,9 +149,10 @@ int main(int argc, char** argv) {
   CLI::App app("Drift of a recurrent state in fp32 and bf16 from the fp64 recurrence, 128 x 128, one head a setting.");
   int64_t steps = 100000;
   uint64_t seed = 1;
-  std::string out;
+  std::string out, device = "all";
   app.add_option("--steps", steps, "tokens")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--seed", seed, "of the inputs")->capture_default_str();
+  app.add_option("--device", device, "cpu, cuda or all there is")->check(CLI::IsMember({"cpu", "cuda", "all"}));
   app.add_option("--out", out, "JSON to write");
   CLI11_PARSE(app, argc, argv);
   try {
@@ -158,7 +161,7 @@ int main(int argc, char** argv) {
                       "token, median; writes: beta near 1/2 (usual) or 1/50 (small); output: gated and normed, the last 10 "
                       "tokens";
     result["seed"] = seed;
-    result["rows"] = kdabench::suites::measure(steps, seed);
+    result["rows"] = kdabench::suites::measure(steps, seed, device);
     kdabench::suites::print(result["rows"]);
     if (!out.empty()) {
       std::ofstream file(out);
