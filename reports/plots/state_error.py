@@ -14,7 +14,7 @@ from .style import plt
 
 TYPES = {"fp32": "#000000", "bf16": "#D55E00", "bf16-stochastic": "#0072B2"}
 NAMES = {"fp32": "fp32", "bf16": "bf16, to nearest", "bf16-stochastic": "bf16, stochastic"}
-DASHES = {0.99: (0, (1, 1.5)), 0.9999: (0, (4, 1.5)), 0.99999: "solid"}
+DASHES = {0.99: (0, (1, 1.5)), 0.999: (0, (4, 1.5)), 0.99999: "solid"}
 PANELS = {"usual": "writes near 1/2", "small": "writes near 1/50"}
 
 
