@@ -1,13 +1,18 @@
-// Chooses between the GEMVs and cuBLASLt. Up to 8 tokens a product is bound by the weights it reads, which a GEMV reads
-// once for all of them, and before the previous kernel ends; above, staging the tokens in every block costs more.
+// Chooses between the GEMVs, a chain and cuBLASLt. Up to 8 tokens a product is bound by the weights it reads, which a
+// GEMV reads once for all of them, and before the previous kernel ends; above, staging the tokens in every block costs
+// more.
 
 #include <algorithm>
 
+#include "kernels/chain/chain.h"
 #include "kernels/linear/cublaslt.h"
 #include "kernels/linear/gemv.h"
 
 namespace kdabench {
 namespace {
+
+// Of one token, above which a chain of this product alone is faster than gemv_row.cu (kernel_bench, H200).
+constexpr int64_t kChainBytes = 48 << 20;
 
 template <class Out>
 void linear(const Linear<Gpu, Out>& args, Arena& scratch, cudaStream_t stream) {
@@ -21,6 +26,7 @@ void linear(const Linear<Gpu, Out>& args, Arena& scratch, cudaStream_t stream) {
   void* const workspace = few ? nullptr : scratch.take<std::byte>(kCublasLtWorkspaceBytes).data;
   if (scratch.measuring() || tokens == 0 || out == 0) return;
   if (small_gemv_fits(args)) small_gemv_cuda(args, stream);
+  else if (Chain chain; args.w.count() * 2 >= kChainBytes && chain.add(args)) chain.launch(stream);
   else if (row_gemv_fits(args)) row_gemv_cuda(args, stream);
   else if (few) gemv_cuda(args, stream);
   else cublaslt_cuda(args, workspace, stream);

@@ -1,7 +1,7 @@
 // A mixture of experts on the GPU: which kernels run for how many tokens, and the sum over a token's experts.
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
-//   Work     router product (linear_cuda, fp32 out), then
+//   Work     one token: kernels/chain, router included. Otherwise router product (linear_cuda, fp32 out), then
 //            up to 4 tokens          moe_few.cu: expert GEMVs, routing inside
 //            few tokens an expert    moe_stream.cu: each expert streamed once past 8 or 16 tokens
 //            more                    moe_tiles.cu: tiled products, 64 or 128 tokens
@@ -11,6 +11,7 @@
 //   Checked  tests/cuda/test_moe_cuda.cpp.
 
 #include "kernels/base/device.cuh"
+#include "kernels/chain/chain.h"
 #include "kernels/linear/linear.h"
 #include "kernels/moe/moe_parts.h"
 
@@ -67,6 +68,10 @@ int choose_chunk(const Moe<Gpu>& args) {
 void run(const Moe<Gpu>& args, Arena& scratch, cudaStream_t stream) {
   const int64_t tokens = args.x.size[0], width = args.x.size[1], experts = args.router.size[0];
   const int64_t slots = args.top_k + args.gate_up.size[0] - experts, inner = args.down.size[2];
+  if (Chain chain; chain.add(args, scratch)) {
+    if (!scratch.measuring()) chain.launch(stream);
+    return;
+  }
   const int chunk = choose_chunk(args);
   const bool tiles = chunk >= 64;
 

@@ -1,22 +1,21 @@
-// A mixture of experts for up to 4 tokens: expert GEMVs, in two kernels behind the router's product.
+// A mixture of experts for up to 4 tokens: expert GEMVs, in two kernels behind the router's product. One token comes
+// here only when its layer does not fit in a chain (kernels/chain), which is faster.
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
-//   Work     Gate and up of one token: a warp a channel, as in kernels/linear/gemv_row.cu, both rows at once. Of more
-//            tokens: kernels/linear/weight_stream.cuh, a tile is 8 gate rows and the 8 up rows of the same channels.
-//            Either way silu(gate) * up needs no second pass; the product is scaled by the expert's weight and stored
+//   Work     kernels/linear/weight_stream.cuh: in gate and up a tile is 8 gate rows and the 8 up rows of the same
+//            channels, so silu(gate) * up needs no second pass; the product is scaled by the expert's weight and stored
 //            as bf16. Down: one sum over all experts of a token, in registers: no atomics, nothing to combine. Every
 //            block of both kernels chooses the experts itself; block 0 of the first writes them.
 //   Grid     Two blocks of 256 threads a multiprocessor; channels or tiles in turn, the shared experts' first, whose
 //            weights are asked for before wait_for_previous(). Routed weights cannot be: their addresses depend on the
 //            router. Down asks for its first ones while gate_up drains.
-//   Cost     6 (top_k + S) N D I bytes: 127 MB at N = 1 of the 48B model, 27.6 us at 4.62 TB/s; 49.6 us (kernel_bench,
-//            H200, router included). A shared expert is read once from HBM for all tokens; a routed one that two tokens
-//            share comes from L2 the second time.
+//   Cost     6 (top_k + S) N D I bytes at most: 446 MB for 4 tokens of the 48B model, 97 us at 4.62 TB/s; 134 us
+//            (kernel_bench, H200, router included). A shared expert is read once from HBM for all tokens; a routed one
+//            that two tokens share comes from L2 the second time.
 //   Limits   moe_few_fits: the activations fit in shared memory.
 //   Checked  tests/cuda/test_moe_cuda.cpp.
 //   Next     With 4 tokens no down block fits beside two of gate and up: it should read the experts, not choose them.
 
-#include "kernels/linear/gemv_parts.cuh"
 #include "kernels/linear/weight_stream.cuh"
 #include "kernels/moe/choose.cuh"
 #include "kernels/moe/moe_parts.h"
@@ -25,8 +24,6 @@ namespace kdabench {
 namespace {
 
 using namespace device;
-
-constexpr int kStepColumns = 256;  // of a row, that a warp reads at once when one token has whole rows
 
 struct FewArgs {
   const bf16* x;
@@ -124,103 +121,6 @@ __global__ void __launch_bounds__(kStreamThreads, PerLane > 8 ? 1 : 3) few_gate_
       a.hidden[(int64_t{token + n} * slots + slot) * a.inner + channel + c] = __float2bfloat16_rn(product);
     }
     partial.flip();
-  }
-}
-
-// Gate and up for one token: a warp a channel, 512 bytes of its gate row and of its up row a step, through a ring of
-// the warp's own. No warp waits for another (see kernels/linear/gemv_row.cu).
-template <int PerLane>
-__global__ void __launch_bounds__(kStreamThreads, PerLane > 8 ? 1 : 3) one_gate_up_kernel(
-    const __grid_constant__ FewArgs a) {
-  constexpr int kStep = kStepColumns, kDepth = kStreamRingBytes / kStreamWarps / (2 * kStep * 2);
-  extern __shared__ __align__(128) unsigned char shared_memory[];
-  __shared__ int chosen[kMoeTopK];
-  __shared__ float chosen_weight[kMoeTopK];
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = gridDim.x * kStreamWarps;
-  const int top_k = a.rule.top_k, steps = (a.width + kStep - 1) / kStep;
-  bf16* const x = reinterpret_cast<bf16*>(shared_memory) + kStreamRingBytes / 2;
-  bf16* const begin = reinterpret_cast<bf16*>(shared_memory) + warp * kDepth * 2 * kStep + lane * 8;
-  bf16* slot = begin;
-
-  // Channels of all experts in one line, the shared experts' first.
-  const int first = warp * gridDim.x + blockIdx.x, all = (a.shared + top_k) * a.inner;
-  const int64_t up = int64_t{a.inner} * a.width;
-  int asked = first, end = a.shared * a.inner, column = lane * 8;
-  bool held = true;  // down reads the logits as soon as it runs: not before all blocks have waited for them
-  const bf16* from = nullptr;
-  const auto find = [&] {
-    const int item = divide(asked, a.inner), channel = asked - item * a.inner;
-    const int expert = item < a.shared ? a.rule.experts + item : chosen[item - a.shared];
-    from = a.gate_up + (int64_t{expert} * 2 * a.inner + channel) * a.width + lane * 8;
-  };
-  const auto push = [&] {
-    if (asked < end) {
-      cp_async16(slot, from, column < a.width);
-      cp_async16(slot + kStep, from + up, column < a.width);
-      from += kStep, column += kStep;
-      if (column >= steps * kStep) {
-        column = lane * 8, asked += warps;
-        if (asked < end) find();
-        else if (!held) let_next_start();
-      }
-    }
-    cp_async_commit();
-    slot += 2 * kStep;
-    if (slot == begin + kDepth * 2 * kStep) slot = begin;
-  };
-  int pushed = 0;
-  if (asked < end) find();
-#pragma unroll 1
-  for (; pushed < kDepth && asked < end; ++pushed) push();
-  const LaneBias<PerLane> bias(a.rule);
-
-  wait_for_previous();
-  int id = 0;
-  if (warp == 0) {
-    id = choose_expert<PerLane>(a.rule, bias, a.logits, a.given ? a.ids : nullptr);
-    if (lane < top_k) chosen[lane] = id;
-  } else {
-    stage_rows(x, 0, 1, a.width, steps * kStep, true, [&](int) { return a.x; }, 32);
-  }
-  __syncthreads();
-  held = false;
-  if (asked >= end && asked < all) {
-    end = all;
-    find();
-  }
-  end = all;
-  if (asked >= end) let_next_start();
-#pragma unroll 1
-  for (; pushed < kDepth; ++pushed) push();
-  if (warp == 0) {
-    const float weight = expert_weight(a.rule, a.logits, id);
-    if (lane < top_k) {
-      chosen_weight[lane] = weight;
-      if (blockIdx.x == 0) a.ids[lane] = id, a.weights[lane] = weight;
-    }
-  }
-  __syncthreads();
-
-  for (int mine = first; mine < all; mine += warps) {
-    float gate = 0, gate_high = 0, up_sum = 0, up_high = 0;
-#pragma unroll 1
-    for (int step = 0; step < steps; ++step) {
-      cp_async_wait<kDepth - 1>();
-      const uint4 g = *reinterpret_cast<const uint4*>(slot), u = *reinterpret_cast<const uint4*>(slot + kStep);
-      push();
-      const uint4 v = *reinterpret_cast<const uint4*>(x + step * kStep + lane * 8);
-      gate = dot2(g.x, v.x, gate), up_sum = dot2(u.x, v.x, up_sum);
-      gate_high = dot2(g.y, v.y, gate_high), up_high = dot2(u.y, v.y, up_high);
-      gate = dot2(g.z, v.z, gate), up_sum = dot2(u.z, v.z, up_sum);
-      gate_high = dot2(g.w, v.w, gate_high), up_high = dot2(u.w, v.w, up_high);
-    }
-    const float gate_total = warp_sum(gate + gate_high), up_total = warp_sum(up_sum + up_high);
-    if (lane == 0) {
-      const int item = divide(mine, a.inner), channel = mine - item * a.inner;
-      const int slot_of = item < a.shared ? top_k + item : item - a.shared;
-      const float weight = item < a.shared ? 1.f : chosen_weight[item - a.shared];
-      a.hidden[int64_t{slot_of} * a.inner + channel] = __float2bfloat16_rn(silu(gate_total) * up_total * weight);
-    }
   }
 }
 
@@ -336,16 +236,10 @@ void moe_few(const Moe<Gpu>& args, View<const float, 2> logits, View<Bf16, 2> hi
   const bool few_experts = a.rule.experts <= 256;
   const int64_t channels = int64_t{a.shared + a.tokens * a.rule.top_k} * a.inner;
 
-  if (a.tokens == 1) {
-    const int bytes = kStreamRingBytes + (a.width + kStepColumns - 1) / kStepColumns * kStepColumns * 2;
-    launch_few(few_experts ? one_gate_up_kernel<8> : one_gate_up_kernel<kMoeExperts / 32>,
-               (channels + kStreamWarps - 1) / kStreamWarps, bytes, a, "moe_one_gate_up", stream);
-  } else {
-    a.blocks = warp_blocks(a.width);
-    a.stride = token_stride(kStreamWarps * kStreamColumns * a.blocks);
-    launch_few(few_experts ? few_gate_up_kernel<8> : few_gate_up_kernel<kMoeExperts / 32>, channels / 8,
-               gate_up_bytes(args), a, "moe_few_gate_up", stream);
-  }
+  a.blocks = warp_blocks(a.width);
+  a.stride = token_stride(kStreamWarps * kStreamColumns * a.blocks);
+  launch_few(few_experts ? few_gate_up_kernel<8> : few_gate_up_kernel<kMoeExperts / 32>, channels / 8,
+             gate_up_bytes(args), a, "moe_few_gate_up", stream);
 
   a.blocks = warp_blocks(a.inner);
   launch_few(few_experts ? few_down_kernel<8> : few_down_kernel<kMoeExperts / 32>,

@@ -1,0 +1,48 @@
+#pragma once
+// The bulk copy engine (sm_90): one thread asks for a contiguous piece of global memory, a barrier in shared memory
+// says when it has come. Pointers and sizes are multiples of 16 bytes.
+
+#include "kernels/base/device.cuh"
+
+namespace kdabench::device {
+
+using CopyBarrier = uint64_t;  // an mbarrier of one arrival, that of the thread that asks
+
+__device__ inline void init_copy_barrier(CopyBarrier* barrier) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+// What is read once: first to leave the L2.
+__device__ inline uint64_t read_once_policy() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+// Starts the barrier's next phase, which ends when all `bytes` have come.
+__device__ inline void start_copy(void* shared, const void* global, int bytes, CopyBarrier* barrier, uint64_t policy) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+          shared_address(shared)),
+      "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
+      : "memory");
+}
+// Phases have parities 0, 1, 0, 1, ...
+__device__ inline void await_copy(CopyBarrier* barrier, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "AGAIN_%=:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra AGAIN_%=;\n"
+      "}\n" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+// Brings a piece of global memory to the L2; nothing waits for it.
+__device__ inline void prefetch_to_l2(const void* global, int bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+}
+
+}  // namespace kdabench::device

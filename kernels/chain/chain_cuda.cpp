@@ -1,0 +1,171 @@
+// Turns operations of one token into the phases of a chain.
+
+#include <algorithm>
+#include <optional>
+
+#include "kernels/chain/chain.h"
+#include "kernels/chain/chain_parts.h"
+#include "kernels/moe/moe_parts.h"
+
+namespace kdabench {
+namespace {
+
+bool aligned(const void* p, int bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
+int round_up(int64_t x, int to) { return static_cast<int>((x + to - 1) / to * to); }
+
+// Cuts rows of `row_bytes`, one of each of `matrices` an index, into units.
+void cut(ChainPhase& p, int matrices) {
+  const auto units = [&] { return int64_t{p.groups} * matrices * p.segments; };
+  const int64_t wanted = int64_t{chain_blocks()} * kChainWarps;
+  const auto set = [&](int group, int segments) {
+    p.group = group;
+    p.segment_bytes = group > 1 ? group * p.row_bytes : round_up((p.row_bytes + segments - 1) / segments, 512);
+    p.segments = group > 1 ? 1 : (p.row_bytes + p.segment_bytes - 1) / p.segment_bytes;
+    p.parts = matrices * p.segments;
+    p.groups = (p.rows + group - 1) / group;
+  };
+  const int whole = p.kind == ChainKind::kGateUp ? 1 : std::clamp(kChainUnitBytes / p.row_bytes, 1, 4);
+  set(whole, (p.row_bytes + kChainUnitBytes - 1) / kChainUnitBytes);
+  while (p.group > 1 && units() < wanted) set(p.group / 2, 1);
+}
+
+}  // namespace
+
+struct Chain::Program {
+  ChainArgs args = {};
+  std::optional<AddRmsNorm<Gpu>> norm;       // still without a product that reads it
+
+  int x_bytes(const ChainPhase& p) const { return std::max(args.x_bytes, round_up(2 * p.columns, 128)); }
+  int sums_bytes(const ChainPhase& p) const {
+    if (p.parts == 1) return args.sums_bytes;
+    const int indices = (p.groups + chain_blocks() - 1) / chain_blocks();
+    return std::max(args.sums_bytes, round_up(int64_t{4} * indices * p.parts * p.group, 128));
+  }
+  int kept_bytes(const ChainPhase& p) const {
+    return p.input == ChainInput::kNorm ? std::max(args.kept_bytes, round_up(4 * p.columns, 128)) : args.kept_bytes;
+  }
+
+  // Takes the phase when there is room.
+  bool push(const ChainPhase& p) {
+    if (args.phases == kChainPhases) return false;
+    const int x = x_bytes(p), sums = sums_bytes(p), kept = kept_bytes(p);
+    if (kChainWarps * kChainDepth * kChainUnitBytes + x + sums + kept > kChainMaxShared) return false;
+    args.x_bytes = x, args.sums_bytes = sums, args.kept_bytes = kept;
+    ChainPhase& taken = args.phase[args.phases++] = p;
+    taken.whole = p.groups / chain_blocks(), taken.more = p.groups % chain_blocks();
+    taken.per_part = 1.f / p.parts, taken.per_segment = 1.f / p.segments, taken.per_inner = 1.f / std::max(p.inner, 1);
+    if (p.input == ChainInput::kNorm) norm.reset();
+    return true;
+  }
+
+  // Where a phase finds x; whether it can.
+  bool find(ChainPhase& p, const Bf16* x) const {
+    p.x = x;
+    p.input = ChainInput::kGlobal;
+    if (norm) {
+      if (norm->out.data != x || norm->out.size[1] != p.columns) return false;
+      p.input = ChainInput::kNorm;
+      p.delta = norm->delta.data, p.residual = norm->residual.data, p.norm_weight = norm->weight.data;
+      p.norm_out = norm->out.data, p.eps = norm->eps;
+      return true;
+    }
+    if (args.phases > 0) {
+      const ChainPhase& before = args.phase[args.phases - 1];
+      if (before.x == x && before.columns == p.columns && before.y != x) p.input = ChainInput::kSame;
+    }
+    return true;
+  }
+
+  template <class Out>
+  bool add(const Linear<Gpu, Out>& linear) {
+    const auto [tokens, in] = linear.x.size;
+    const int64_t out = linear.w.size[0];
+    if (tokens != 1 || out < 1 || out > (1 << 20) || in < 8 || in % 8 != 0 || in > 16384 ||
+        !aligned(linear.x.data, 16) || !aligned(linear.w.data, 16))
+      return false;
+    ChainPhase p = {};
+    p.kind = ChainKind::kRows;
+    p.w = linear.w.data, p.y = linear.y.data;
+    p.y_float = std::is_same_v<Out, float>;
+    p.columns = static_cast<int>(in), p.rows = static_cast<int>(out), p.row_bytes = 2 * p.columns;
+    if (!find(p, linear.x.data)) return false;
+    cut(p, 1);
+    return push(p);
+  }
+};
+
+Chain::Chain() : program_(std::make_unique<Program>()) {}
+Chain::~Chain() = default;
+Chain::Chain(Chain&&) noexcept = default;
+Chain& Chain::operator=(Chain&&) noexcept = default;
+
+bool Chain::empty() const { return program_->args.phases == 0 && !program_->norm; }
+
+bool Chain::add(const Linear<Gpu>& linear) { return program_->add(linear); }
+bool Chain::add(const Linear<Gpu, float>& linear) { return program_->add(linear); }
+
+bool Chain::add(const AddRmsNorm<Gpu>& norm) {
+  const auto [tokens, width] = norm.residual.size;
+  const ChainArgs& a = program_->args;
+  // The residual is written a phase after it was read; a norm right behind another would read the old one.
+  if (program_->norm || (a.phases > 0 && a.phase[a.phases - 1].input == ChainInput::kNorm)) return false;
+  if (tokens != 1 || width < 8 || width % 8 != 0 || width > kChainNormWidth || !aligned(norm.residual.data, 16) ||
+      !aligned(norm.delta.data, 8) || !aligned(norm.weight.data, 8) || !aligned(norm.out.data, 16))
+    return false;
+  program_->norm = norm;
+  return true;
+}
+
+bool Chain::add(const Moe<Gpu>& moe, Arena& scratch) {
+  const int64_t experts = moe.router.size[0], shared = moe.gate_up.size[0] - experts, slots = moe.top_k + shared;
+  const int64_t width = moe.x.size[1], inner = moe.down.size[2];
+  if (moe.x.size[0] != 1) return false;
+  const ArenaScope scope(scratch);
+  const auto hidden = scratch.take<Bf16>(1, slots * inner);
+
+  const Program before = *program_;
+  ChainArgs& a = program_->args;
+  const auto all = [&] {
+    if (a.experts.ids || a.phases + 3 > kChainPhases || slots * inner > 16384 || inner % 8 != 0 ||
+        experts > kMoeExperts || moe.top_k > kMoeTopK || !aligned(moe.gate_up.data, 16) || !aligned(moe.down.data, 16))
+      return false;
+    if (!program_->add(Linear<Gpu, float>{moe.x, moe.router, View<float, 2>()})) return false;
+    a.phase[a.phases - 1].posts = true;
+    ChainPhase p = {};
+    p.kind = ChainKind::kGateUp;
+    p.w = moe.gate_up.data, p.y = hidden.data;
+    p.columns = static_cast<int>(width), p.rows = static_cast<int>(slots * inner), p.inner = static_cast<int>(inner);
+    p.row_bytes = static_cast<int>(2 * width);
+    if (!program_->find(p, moe.x.data)) return false;
+    cut(p, 2);
+    if (!program_->push(p)) return false;
+    p = {};
+    p.kind = ChainKind::kDown;
+    p.w = moe.down.data, p.y = moe.out.data;
+    p.columns = static_cast<int>(slots * inner), p.rows = static_cast<int>(width), p.inner = static_cast<int>(inner);
+    p.row_bytes = static_cast<int>(2 * inner);
+    if (!program_->find(p, hidden.data)) return false;
+    cut(p, static_cast<int>(slots));
+    return program_->push(p);
+  };
+  const bool taken = all();
+  if (!taken || scratch.measuring()) {
+    *program_ = before;
+    return taken;
+  }
+  a.experts = {moe.bias.data, moe.expert_ids.data, moe.expert_weights.data, static_cast<int>(experts),
+               static_cast<int>(shared), moe.top_k, moe.scale, moe.renormalize, moe.biased_weights, moe.given_experts};
+  return true;
+}
+
+void Chain::launch(cudaStream_t stream) {
+  Program& p = *program_;
+  const bool counts = p.args.phases > 1 || (p.args.phases == 1 && p.args.phase[0].input == ChainInput::kNorm);
+  p.args.counts = counts;
+  if (p.args.phases > 0) launch_chain(p.args, stream);
+  const std::optional<AddRmsNorm<Gpu>> norm = p.norm;
+  *program_ = {};
+  if (norm) add_rms_norm_cuda(*norm, stream);
+}
+
+}  // namespace kdabench

@@ -1,0 +1,157 @@
+// A chain of products against the same operations launched one by one, which the tests of each folder hold against the
+// truth; and single products and experts in a chain against the truth itself.
+
+#include "kernels/chain/chain.h"
+#include "suites/bounds.h"
+#include "tests/cuda/device.h"
+
+namespace kdabench {
+namespace {
+
+struct BlockShape {
+  int64_t read, width, hidden, experts, shared, out;
+  int top_k;
+  Routing routing = Routing::kSpread;
+};
+
+// What stands between two mixers: output projection, norm, experts, norm, the next input projection.
+struct Block {
+  Block(const BlockShape& s, uint64_t seed)
+      : first(linear_problem<Gpu>({.in = s.read, .out = s.width}, seed)),
+        norm(norm_problem<Gpu>({.width = s.width}, seed + 1)),
+        moe(moe_problem<Gpu>({.width = s.width, .hidden = s.hidden, .experts = s.experts, .shared = s.shared,
+                              .top_k = s.top_k, .routing = s.routing}, seed + 2)),
+        next_norm(norm_problem<Gpu>({.width = s.width}, seed + 3)),
+        next(linear_problem<Gpu>({.in = s.width, .out = s.out}, seed + 4)) {}
+
+  Mirror<LinearProblem<Gpu>> first;
+  Mirror<NormProblem<Gpu>> norm;
+  Mirror<MoeProblem<Gpu>> moe;
+  Mirror<NormProblem<Gpu>> next_norm;
+  Mirror<LinearProblem<Gpu>> next;
+
+  // linear(args), norm(args), moe(args), for each operation in turn.
+  template <class Visit>
+  void each(Visit&& visit) {
+    const auto product = first.args();
+    visit(product);
+    auto adding = norm.args();
+    adding.delta = product.y;
+    visit(adding);
+    auto experts = moe.args();
+    experts.x = adding.out;
+    visit(experts);
+    auto again = next_norm.args();
+    again.delta = experts.out, again.residual = adding.residual;
+    visit(again);
+    auto last = next.args();
+    last.x = again.out;
+    visit(last);
+  }
+};
+
+template <class... Call>
+struct Overloaded : Call... {
+  using Call::operator()...;
+};
+
+void expect_same(const BlockShape& s) {
+  SCOPED_TRACE(text(s.read, " to ", s.width, ", hidden ", s.hidden, ", ", s.experts, " + ", s.shared, " experts, top ",
+                    s.top_k, ", to ", s.out));
+  const uint64_t seed = fresh_seed();
+  Block separate(s, seed), chained(s, seed);
+  run_cuda([&](Arena& scratch, cudaStream_t stream) {
+    separate.each(Overloaded{
+        [&](const Linear<Gpu>& a) { linear_cuda(a, scratch, stream); },
+        [&](const AddRmsNorm<Gpu>& a) { if (!scratch.measuring()) add_rms_norm_cuda(a, stream); },
+        [&](const Moe<Gpu>& a) { moe_cuda(a, scratch, stream); }});
+  });
+  for (int round = 0; round < 2; ++round) {  // a chain leaves nothing behind for the next
+    if (round == 1) {
+      Block again(s, seed);
+      run_cuda([&](Arena& scratch, cudaStream_t stream) {
+        Chain chain;
+        again.each(Overloaded{[&](const Moe<Gpu>& a) { ASSERT_TRUE(chain.add(a, scratch)); },
+                              [&](const auto& a) { if (!scratch.measuring()) ASSERT_TRUE(chain.add(a)); }});
+        if (!scratch.measuring()) chain.launch(stream);
+      });
+      const auto a = again.next.download().y, b = chained.next.download().y;
+      for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(a[i].bits, b[i].bits) << "at " << i << ", seed " << seed;
+      break;
+    }
+    run_cuda([&](Arena& scratch, cudaStream_t stream) {
+      Chain chain;
+      chained.each(Overloaded{[&](const Moe<Gpu>& a) { ASSERT_TRUE(chain.add(a, scratch)); },
+                              [&](const auto& a) { if (!scratch.measuring()) ASSERT_TRUE(chain.add(a)); }});
+      if (!scratch.measuring()) chain.launch(stream);
+      EXPECT_TRUE(chain.empty() || scratch.measuring());
+    });
+  }
+  const auto got = chained.moe.download(), want = separate.moe.download();
+  EXPECT_EQ(got.expert_ids, want.expert_ids) << "seed " << seed;
+  const auto same = [&](const char* name, const auto& ours, const auto& theirs) {
+    EXPECT_TRUE(close(name, ours, theirs, {"d", {int64_t(ours.size())}, ""}, bounds::kMoeCuda, seed));
+  };
+  same("first", chained.first.download().y, separate.first.download().y);
+  same("norm", chained.norm.download().out, separate.norm.download().out);
+  same("residual", chained.norm.download().residual, separate.norm.download().residual);
+  same("experts", got.out, want.out);
+  same("weights", got.expert_weights, want.expert_weights);
+  same("next norm", chained.next_norm.download().out, separate.next_norm.download().out);
+  same("next", chained.next.download().y, separate.next.download().y);
+}
+
+TEST(ChainCuda, IsWhatSeparateLaunchesAre) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  expect_same({.read = 512, .width = 256, .hidden = 128, .experts = 32, .shared = 1, .out = 300, .top_k = 4});
+  expect_same({.read = 4096, .width = 2304, .hidden = 1024, .experts = 16, .shared = 1, .out = 1257, .top_k = 8});
+  expect_same({.read = 64, .width = 48, .hidden = 16, .experts = 8, .shared = 0, .out = 8, .top_k = 2});
+  expect_same({.read = 4096, .width = 144, .hidden = 80, .experts = 300, .shared = 2, .out = 5000, .top_k = 12});
+  expect_same({.read = 72, .width = 64, .hidden = 48, .experts = 5, .shared = 3, .out = 37, .top_k = 5});
+  expect_same({.read = 32, .width = 32, .hidden = 32, .experts = 1000, .shared = 1, .out = 1, .top_k = 32});
+  expect_same({.read = 128, .width = 128, .hidden = 64, .experts = 64, .shared = 1, .out = 64, .top_k = 4,
+               .routing = Routing::kSkewed});
+  expect_same({.read = 128, .width = 128, .hidden = 64, .experts = 64, .shared = 1, .out = 64, .top_k = 8,
+               .routing = Routing::kTied});
+}
+
+TEST(ChainCuda, MultipliesOneToken) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const auto& [in, out] : {std::pair<int64_t, int64_t>{2304, 12576}, {4096, 2304}, {2304, 6720}, {9216, 2304},
+                                {128, 500}, {1024, 1}, {14000, 37}, {8, 8}, {1000, 3000}, {2304, 50000}}) {
+    SCOPED_TRACE(text(in, " by ", out));
+    const uint64_t seed = fresh_seed();
+    auto truth = linear_problem({.in = in, .out = out}, seed);
+    Mirror mirror(truth.as<Gpu>());
+    linear_cpu(truth.args());
+    run_cuda([&](Arena& scratch, cudaStream_t stream) {
+      if (scratch.measuring()) return;
+      Chain chain;
+      ASSERT_TRUE(chain.add(mirror.args()));
+      ASSERT_TRUE(chain.add(mirror.host().logits_at([&](auto& v) { return mirror.pointer(v); })));
+      chain.launch(stream);
+    });
+    const auto got = mirror.download();
+    const Axes axes{"m", {out}, ""};
+    EXPECT_TRUE(close("y", got.y, truth.y, axes, bounds::kBf16Once, seed));
+    EXPECT_TRUE(close("logits", got.logits, truth.y, axes, bounds::kSumCuda, seed));
+  }
+}
+
+TEST(ChainCuda, RefusesWhatItCannotRun) {
+  const Linear<Gpu> odd = linear_problem<Gpu>({.in = 60, .out = 4}, 1).args();
+  const Linear<Gpu> two = linear_problem<Gpu>({.tokens = 2}, 1).args();
+  const AddRmsNorm<Gpu> norm = norm_problem<Gpu>({.width = 64}, 1).args();
+  const AddRmsNorm<Gpu> wide = norm_problem<Gpu>({.width = 8192}, 1).args();
+  Chain chain;
+  EXPECT_FALSE(chain.add(odd));
+  EXPECT_FALSE(chain.add(two));
+  EXPECT_FALSE(chain.add(wide));
+  EXPECT_TRUE(chain.empty());
+  EXPECT_TRUE(chain.add(norm));
+  EXPECT_FALSE(chain.empty());
+  EXPECT_FALSE(chain.add(norm)) << "two norms with nothing between them";
+}
+
+}  // namespace
+}  // namespace kdabench
