@@ -1,6 +1,8 @@
 #pragma once
 // The vocabulary of operations on a CUDA device: bf16 weights and activations, fp32 accumulation and recurrent state.
-// Everything runs on one stream; a decode step is captured once into a CUDA graph and replayed.
+// Everything runs on one stream; a decode step is captured once into a CUDA graph and replayed. Of one token, products,
+// norms and experts are not launched when they are asked for but collected, and run as one chain in front of whatever
+// else is launched next (kernels/chain/chain.h).
 
 #include <algorithm>
 #include <chrono>
@@ -13,6 +15,7 @@
 #include "kernels/base/cuda.h"
 #include "kernels/base/fill.h"
 #include "kernels/base/kernel_log.h"
+#include "kernels/chain/chain.h"
 #include "kernels/kda/kda.h"
 #include "kernels/linear/linear.h"
 #include "kernels/mla/mla.h"
@@ -48,6 +51,7 @@ class CudaBackend {
   }
 
   void zero(void* data, int64_t bytes) {
+    flush();
     if (bytes > 0) check(cudaMemsetAsync(data, 0, bytes, stream_.get()), "zero device memory");
   }
   template <class U>
@@ -67,12 +71,17 @@ class CudaBackend {
     copy_rows(to.data, to.stride[0] * sizeof(U), from.data, from.stride[0] * sizeof(U), to.size[1] * sizeof(U),
               to.size[0], cudaMemcpyDeviceToDevice);
   }
-  void synchronize() { check(cudaStreamSynchronize(stream_.get()), "finish the work on the GPU"); }
+  void synchronize() {
+    flush();
+    check(cudaStreamSynchronize(stream_.get()), "finish the work on the GPU");
+  }
 
   void fill_normal(View<Bf16, 2> out, uint64_t random, float stddev) {
+    flush();
     fill_normal_cuda(FillNormal<Bf16>{out, random, stddev}, stream_.get());
   }
   void fill_normal_exact(View<float, 2> out, uint64_t random, float stddev) {
+    flush();
     fill_normal_cuda(FillNormal<float>{out, random, stddev}, stream_.get());
   }
 
@@ -80,13 +89,13 @@ class CudaBackend {
   double slowdown = 1;                       // of timed steps, see SessionOptions
 
   void embed(const Embed<Types>& a, Arena& arena) {
-    if (runs(Part::kNorms) && !arena.measuring()) embed_cuda(a, stream_.get());
+    if (launches(Part::kNorms, arena)) embed_cuda(a, stream_.get());
   }
   void add_rms_norm(const AddRmsNorm<Types>& a, Arena& arena) {
-    if (runs(Part::kNorms) && !arena.measuring()) add_rms_norm_cuda(a, stream_.get());
+    if (runs(Part::kNorms) && !arena.measuring() && !collected(a)) add_rms_norm_cuda(a, stream_.get());
   }
   void silu_mul(const SiluMul<Types>& a, Arena& arena) {
-    if (runs(linear_part) && !arena.measuring()) silu_mul_cuda(a, stream_.get());
+    if (launches(linear_part, arena)) silu_mul_cuda(a, stream_.get());
   }
   void advance(const Advance& a, Arena& arena) {
     running_ = Part::kNorms;
@@ -94,25 +103,37 @@ class CudaBackend {
   }
   template <class Out>
   void linear(const Linear<Types, Out>& a, Arena& arena) {
-    if (runs(linear_part)) linear_cuda(a, arena, stream_.get());
+    if (!runs(linear_part)) return;
+    if (a.w.count() < kLeastCollected || arena.measuring() || !collected(a)) {
+      flush();
+      linear_cuda(a, arena, stream_.get());
+    }
   }
   void linear_pair(const LinearPair<Types>& a, Arena& arena) {
-    if (runs(linear_part)) linear_pair_cuda(a, arena, stream_.get());
+    if (!runs(linear_part)) return;
+    flush();
+    linear_pair_cuda(a, arena, stream_.get());
   }
   void argmax(const Argmax<Types>& a, Arena& arena) {
-    if (runs(linear_part)) argmax_cuda(a, arena, stream_.get());
+    if (!runs(linear_part)) return;
+    flush();
+    argmax_cuda(a, arena, stream_.get());
   }
   void moe(const Moe<Types>& a, Arena& arena) {
     supported(moe_cuda_unsupported(a));
-    if (runs(Part::kExperts)) moe_cuda(a, arena, stream_.get());
+    if (runs(Part::kExperts) && (arena.measuring() || !collected(a, arena))) moe_cuda(a, arena, stream_.get());
   }
   void mla(const Mla<Types>& a, Arena& arena) {
     supported(mla_cuda_unsupported(a));
-    if (runs(Part::kAttention)) mla_cuda(a, arena, stream_.get());
+    if (!runs(Part::kAttention)) return;
+    flush();
+    mla_cuda(a, arena, stream_.get());
   }
   void delta_rule(const DeltaRule<Types>& a, Arena& arena) {
     supported(delta_rule_cuda_unsupported(a));
-    if (runs(Part::kRecurrence)) delta_rule_cuda(a, arena, stream_.get());
+    if (!runs(Part::kRecurrence)) return;
+    flush();
+    delta_rule_cuda(a, arena, stream_.get());
   }
 
   // Runs `step` once into a graph (the first time), then replays it `steps` times with events and device timers around
@@ -212,12 +233,33 @@ class CudaBackend {
     running_ = part;
     return left_out_ != part;
   }
-  static void supported(const std::string& reason) {
-    if (!reason.empty()) throw Unsupported(reason);
+  // Whether the operation goes to the device now: not left out, and no dry run.
+  bool launches(Part part, Arena& arena) {
+    if (!runs(part) || arena.measuring()) return false;
+    flush();
+    return true;
+  }
+  void supported(const std::string& reason) {
+    if (reason.empty()) return;
+    chain_ = {};                             // of a pass that ends here
+    throw Unsupported(reason);
+  }
+
+  // Launches what has been collected.
+  void flush() {
+    if (!chain_.empty()) chain_.launch(stream_.get());
+  }
+  // Whether the operation joined the chain: the present one, or a new one. Otherwise the present one was launched.
+  template <class... Op>
+  bool collected(Op&... op) {
+    if (chain_.add(op...)) return true;
+    flush();
+    return chain_.add(op...);
   }
 
   void copy_rows(void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t bytes, int64_t rows,
                  cudaMemcpyKind kind) {
+    flush();
     if (rows == 1)
       check(cudaMemcpyAsync(to, from, bytes, kind, stream_.get()), "copy");
     else
@@ -246,7 +288,9 @@ class CudaBackend {
     const KernelLog log([&](std::string_view name) { add_kernel(graph.kernels, running_, name); });
     try {
       step();
+      flush();
     } catch (...) {
+      chain_ = {};
       cudaStreamEndCapture(stream_.get(), &captured);
       if (captured) cudaGraphDestroy(captured);
       throw;
@@ -262,7 +306,10 @@ class CudaBackend {
     return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
   }
 
+  static constexpr int64_t kLeastCollected = 2 << 20;  // weights: smaller products are faster alone
+
   Stream stream_;
+  Chain chain_;
   std::optional<Part> left_out_;             // time_parts: the part that is not launched
   Part running_ = Part::kNorms;              // that the last operation belongs to
   uint32_t seen_ = 0;                        // parts that occurred, a bit each
