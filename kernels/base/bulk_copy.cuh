@@ -40,9 +40,5 @@ __device__ inline void await_copy(CopyBarrier* barrier, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
-// Brings a piece of global memory to the L2; nothing waits for it.
-__device__ inline void prefetch_to_l2(const void* global, int bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
-}
 
 }  // namespace kdabench::device

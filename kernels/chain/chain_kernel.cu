@@ -8,11 +8,11 @@
 //            several warps are added up in shared memory, in a fixed order.
 //   Grid     A block a multiprocessor, all of them resident: they count each other's arrivals in global memory. Every
 //            block chooses the experts and computes the norms itself; block 0 writes them.
-//   Cost     The bytes of all phases. 48B model on one H200 at 4.62 TB/s (kernel_bench; floor): head 175 us (163),
-//            input projection of KDA 15.0 (12.5), router and experts 38.1 (27.8), from one mixer's output projection to the
-//            next one's input 62 (44.4). From the last product of a phase to the first of the next take 3 to 5 us, of
-//            which 4.7 us of reading fit in the rings; between router and routed experts that is only what the shared
-//            expert has, 2 us.
+//   Cost     The bytes of all phases. 48B model on one H200, a graph of rotating weights, floors at 4.62 TB/s: head 175 us
+//            (163), input projection of KDA 15.0 (12.5), router and experts 38.1 (27.8), from one mixer's output
+//            projection to the next one's input 62 (44.4). Between the last product of a phase and the first of the
+//            next lie 3 to 5 us, of which 4.7 us of reading fit in the rings; between router and routed experts only
+//            what the shared expert has, 2 us.
 //   Uses     sm_90a, 384 threads, 104 registers, no spills, 162 KB of rings, 17 KB of choice (ptxas, nvcc 13.0).
 //   Limits   chain_cuda.cpp: one token, columns a multiple of 8, rows aligned to 16 bytes. One chain at a time.
 //   Checked  tests/cuda/test_chain_cuda.cpp, test_moe_cuda.cpp, test_linear_cuda.cpp.

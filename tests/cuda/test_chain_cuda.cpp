@@ -104,15 +104,20 @@ void expect_same(const BlockShape& s) {
 TEST(ChainCuda, IsWhatSeparateLaunchesAre) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   expect_same({.read = 512, .width = 256, .hidden = 128, .experts = 32, .shared = 1, .out = 300, .top_k = 4});
-  expect_same({.read = 4096, .width = 2304, .hidden = 1024, .experts = 16, .shared = 1, .out = 1257, .top_k = 8});
   expect_same({.read = 64, .width = 48, .hidden = 16, .experts = 8, .shared = 0, .out = 8, .top_k = 2});
-  expect_same({.read = 4096, .width = 144, .hidden = 80, .experts = 300, .shared = 2, .out = 5000, .top_k = 12});
   expect_same({.read = 72, .width = 64, .hidden = 48, .experts = 5, .shared = 3, .out = 37, .top_k = 5});
-  expect_same({.read = 32, .width = 32, .hidden = 32, .experts = 1000, .shared = 1, .out = 1, .top_k = 32});
   expect_same({.read = 128, .width = 128, .hidden = 64, .experts = 64, .shared = 1, .out = 64, .top_k = 4,
                .routing = Routing::kSkewed});
   expect_same({.read = 128, .width = 128, .hidden = 64, .experts = 64, .shared = 1, .out = 64, .top_k = 8,
                .routing = Routing::kTied});
+}
+
+TEST(ChainCuda, IsWhatSeparateLaunchesAreAtLargeShapes) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  expect_same({.read = 4096, .width = 2304, .hidden = 1024, .experts = 16, .shared = 1, .out = 1257, .top_k = 8});
+  expect_same({.read = 4096, .width = 144, .hidden = 80, .experts = 300, .shared = 2, .out = 5000, .top_k = 12});
+  expect_same({.read = 32, .width = 32, .hidden = 32, .experts = 1000, .shared = 1, .out = 1, .top_k = 32});
+  expect_same({.read = 9216, .width = 3072, .hidden = 512, .experts = 40, .shared = 1, .out = 700, .top_k = 6});
 }
 
 TEST(ChainCuda, MultipliesOneToken) {
