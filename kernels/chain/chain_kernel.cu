@@ -8,8 +8,8 @@
 //            several warps are added up in shared memory, in a fixed order.
 //   Grid     A block a multiprocessor, all of them resident: they count each other's arrivals in global memory. Every
 //            block chooses the experts and computes the norms itself; block 0 writes them.
-//   Cost     The bytes of all phases. 48B model on one H200, a graph of rotating weights, floors at 4.62 TB/s: head 175 us
-//            (163), input projection of KDA 15.0 (12.5), router and experts 38.1 (27.8), from one mixer's output
+//   Cost     The bytes of all phases. 48B model on one H200, a graph of rotating weights, floors at 4.62 TB/s: head
+//            175 us (163), input projection of KDA 15.0 (12.5), router and experts 38.1 (27.8), from one mixer's output
 //            projection to the next one's input 62 (44.4). Between the last product of a phase and the first of the
 //            next lie 3 to 5 us, of which 4.7 us of reading fit in the rings; between router and routed experts only
 //            what the shared expert has, 2 us.
