@@ -167,6 +167,25 @@ TEST(Mla, AllKeysAlikeAverageTheValues) {
   EXPECT_TRUE(close("out", p.out, want, {"v", {a.value_dim}, ""}, bounds::kDouble, seed));
 }
 
+// With w_uk and w_uv the identity, latents are keys, values and outputs.
+TEST(Mla, LatentAttentionIsMlaWithoutItsProducts) {
+  const uint64_t seed = fresh_seed();
+  MlaShape s{.batch = 3, .tokens = 2, .heads = 3, .nope_dim = 24, .rope_dim = 8, .value_dim = 24, .rank = 24,
+             .lengths = {0, 63, 130}};
+  auto p = mla_problem(s, seed);
+  for (size_t i = 0; i < p.kv_b.size(); ++i) p.kv_b[i] = i / s.rank % s.rank == i % s.rank;
+  mla_cpu(p.args());  // and writes the new rows
+  const auto a = p.args();
+  std::vector<double> out(p.out.size(), std::nan(""));
+  MlaLatent<Cpu<double>> latent;
+  latent.query = {a.q.data, {s.batch, s.tokens, s.heads, s.rank + s.rope_dim}};
+  latent.cache = a.cache, latent.lengths = a.lengths, latent.max_context = a.max_context;
+  latent.scale = 1 / std::sqrt(32.f);
+  latent.out = {out.data(), {s.batch, s.tokens, s.heads, s.rank}};
+  mla_latent_cpu(latent);
+  EXPECT_TRUE(close("out", out, p.out, out_axes(s), 1e-7, seed));  // the scale is a float
+}
+
 TEST(Mla, SequencesDoNotSeeEachOther) {
   auto p = mla_problem<Cpu<float>>({.batch = 5, .tokens = 2, .lengths = {3, 1, 70, 4, 0}}, fresh_seed());
   auto spoilt = p;

@@ -40,6 +40,23 @@ struct Mla {
 
 template <class T> void mla_cpu(const Mla<Cpu<T>>& args);
 
+// The absorbed form's attention alone, which is what most decode kernels call MLA: neither append nor products with
+// w_kv_b.
+//   out[b, t, h] = sum_s softmax_s(scale query[b, t, h] . cache[b, s]) cache[b, s, :R],  s <= lengths[b] + t
+template <class Types>
+struct MlaLatent {
+  using Act = typename Types::Act;
+
+  View<const Act, 4> query;             // [B, T, H, R + P]  absorbed and rotated; contiguous
+  View<const Act, 3> cache;             // [B, capacity, R + P]  rows below lengths + T are read
+  View<const int32_t, 1> lengths;       // [B]  as in Mla
+  int64_t max_context;                  // as in Mla
+  float scale;                          // 1 / sqrt(N + P)
+  View<Act, 4> out;                     // [B, T, H, R]  contiguous
+};
+
+template <class T> void mla_latent_cpu(const MlaLatent<Cpu<T>>& args);
+
 // kAutomatic on the GPU: absorbed up to this many tokens a call, expanded above.
 inline constexpr int64_t kMlaAbsorbedTokens = 4;
 
@@ -48,6 +65,10 @@ inline constexpr int64_t kMlaAbsorbedTokens = 4;
 void mla_cuda(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream);
 // The reason why mla_cuda cannot run this problem, or empty.
 std::string mla_cuda_unsupported(const Mla<Gpu>& args);
+// Rows below lengths[b], and lengths, must have been written before the kernel that precedes this call started: they
+// are read while it runs.
+void mla_latent_cuda(const MlaLatent<Gpu>& args, Arena& scratch, cudaStream_t stream);
+std::string mla_latent_cuda_unsupported(const MlaLatent<Gpu>& args);
 // The attention that mla_cuda runs for this problem, chosen by form and shape alone: "split", "generic", "expanded", or
 // "none" for an unsupported problem.
 //   split     absorbed, (R, P, N, V) = (512, 64, 128, 128)      kernels/mla/mla_decode.cu, mla_merge.cu

@@ -144,6 +144,23 @@ void mla_cpu(const Mla<Cpu<T>>& args) {
     }
 }
 
+template <class T>
+void mla_latent_cpu(const MlaLatent<Cpu<T>>& args) {
+  const int64_t B = args.query.size[0], tokens = args.query.size[1], H = args.query.size[2];
+  const int64_t row = args.query.size[3], R = args.out.size[3];
+#pragma omp parallel for collapse(2) schedule(dynamic)
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t h = 0; h < H; ++h)
+      for (int64_t t = 0; t < tokens; ++t) {
+        std::vector<T> q(&args.query(b, t, h, 0), &args.query(b, t, h, 0) + row);
+        for (T& x : q) x *= args.scale;
+        attend(1, args.lengths(b) + t + 1, q.data(), row, &args.cache(b, 0, 0), args.cache.stride[1],
+               &args.cache(b, 0, 0), args.cache.stride[1], R, &args.out(b, t, h, 0));
+      }
+}
+
+template void mla_latent_cpu(const MlaLatent<Cpu<float>>&);
+template void mla_latent_cpu(const MlaLatent<Cpu<double>>&);
 template void mla_cpu(const Mla<Cpu<float>>&);
 template void mla_cpu(const Mla<Cpu<double>>&);
 

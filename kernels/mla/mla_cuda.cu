@@ -1,6 +1,7 @@
 // MLA on the GPU: which kernels a problem gets, and their order. The kernels are in the .cu files beside this
 // one.
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/base/cuda.h"
@@ -25,6 +26,8 @@ Attention attention_of(const Mla<Gpu>& args) {
   return split ? Attention::kSplit : Attention::kGeneric;
 }
 
+constexpr int64_t kMostSequences = 1024;  // of the split decode
+
 // Kernels that move 16 bytes at a time need rows that begin on 16 bytes.
 template <class T>
 bool aligned(const View<T, 3>& view) {
@@ -32,17 +35,25 @@ bool aligned(const View<T, 3>& view) {
   return address % 16 == 0 && view.stride[0] % 8 == 0 && view.stride[1] % 8 == 0;
 }
 
-void absorbed_split(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
-  const int64_t B = args.q.size[0], T = args.q.size[1];
-  const MlaSplitPlan plan = mla_split_plan(args, device::multiprocessors());
-  const auto query = scratch.take<Bf16>(B, T, args.heads, kMlaRow);
+MlaPartials take_partials(const MlaSplitPlan& plan, Arena& scratch) {
   MlaPartials partials;
   partials.values = scratch.take<float>(plan.row_tiles, plan.slots, kMlaTileRows, kMlaRank);
   partials.stats = scratch.take<float>(plan.row_tiles, plan.slots, kMlaTileRows, 2);
+  return partials;
+}
+
+void absorbed_split(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
+  const auto query = scratch.take<Bf16>(args.q.size[0], args.q.size[1], args.heads, kMlaRow);
+  MlaLatent<Gpu> latent;
+  latent.query = query, latent.cache = args.cache, latent.lengths = args.lengths;
+  latent.max_context = args.max_context;
+  latent.scale = 1 / std::sqrt(static_cast<float>(args.nope_dim + args.rope_dim));
+  const MlaSplitPlan plan = mla_split_plan(latent, device::multiprocessors());
+  const MlaPartials partials = take_partials(plan, scratch);
   if (scratch.measuring()) return;
   mla_absorb_cuda(args, query, stream);
-  mla_split_cuda(args, query, partials, plan, stream);
-  mla_merge_cuda(args, partials, plan, stream);
+  mla_split_cuda(latent, partials, plan, stream);
+  mla_merge_project_cuda(latent, args.kv_b, args.out, partials, plan, stream);
 }
 
 void expanded(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
@@ -67,7 +78,8 @@ std::string mla_cuda_unsupported(const Mla<Gpu>& args) {
   if (P % 2 != 0) return text("rope_dim is ", P, "; rotation takes pairs, so it must be even");
   switch (attention_of(args)) {
     case Attention::kSplit:
-      if (B > 1024) return text("the batch is ", B, "; the split decode kernel takes up to 1024 sequences");
+      if (B > kMostSequences)
+        return text("the batch is ", B, "; the split decode kernel takes up to ", kMostSequences, " sequences");
       break;
     case Attention::kGeneric:
       if (2 * R + P > 12000)
@@ -94,6 +106,32 @@ const char* mla_cuda_kernel(const Mla<Gpu>& args) {
     case Attention::kExpanded: break;
   }
   return "expanded";
+}
+
+std::string mla_latent_cuda_unsupported(const MlaLatent<Gpu>& args) {
+  const int64_t B = args.query.size[0], row = args.query.size[3], R = args.out.size[3];
+  if (args.max_context > args.cache.size[1])
+    return text("max_context is ", args.max_context, " but the cache has ", args.cache.size[1],
+                " rows a sequence");
+  if (row != kMlaRow || R != kMlaRank)
+    return text("latent attention of rows of ", row, " with rank ", R, "; a CUDA kernel exists for ", kMlaRow, " and ",
+                kMlaRank);
+  if (B > kMostSequences)
+    return text("the batch is ", B, "; the split decode kernel takes up to ", kMostSequences, " sequences");
+  if (!aligned(args.cache)) return "rows of the cache must begin on 16 bytes";
+  return "";
+}
+
+void mla_latent_cuda(const MlaLatent<Gpu>& args, Arena& scratch, cudaStream_t stream) {
+  const std::string reason = mla_latent_cuda_unsupported(args);
+  require(reason.empty(), "mla_latent: ", reason, ".");
+  if (args.query.count() == 0) return;
+  ArenaScope scope(scratch);
+  const MlaSplitPlan plan = mla_split_plan(args, device::multiprocessors());
+  const MlaPartials partials = take_partials(plan, scratch);
+  if (scratch.measuring()) return;
+  mla_split_cuda(args, partials, plan, stream);
+  mla_merge_cuda(args, partials, plan, stream);
 }
 
 void mla_cuda(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {

@@ -24,8 +24,8 @@ struct MlaSplitPlan {
 
 inline constexpr int kMlaMostGroups = 256;  // one a multiprocessor
 
-inline MlaSplitPlan mla_split_plan(const Mla<Gpu>& args, int multiprocessors) {
-  const int64_t B = args.q.size[0], rows = args.q.size[1] * args.heads;
+inline MlaSplitPlan mla_split_plan(const MlaLatent<Gpu>& args, int multiprocessors) {
+  const int64_t B = args.query.size[0], rows = args.query.size[1] * args.query.size[2];
   const int64_t row_tiles = (rows + kMlaTileRows - 1) / kMlaTileRows;
   const int64_t tiles = B * ((args.max_context + kMlaTileTokens - 1) / kMlaTileTokens);
   const int64_t by_chip = std::clamp<int64_t>(multiprocessors / row_tiles, 1, kMlaMostGroups);
@@ -46,11 +46,13 @@ void mla_append_cuda(const Mla<Gpu>& args, cudaStream_t stream);
 void mla_absorb_cuda(const Mla<Gpu>& args, View<Bf16, 4> query, cudaStream_t stream);  // [B, T, H, kMlaRow]
 void mla_rotate_queries_cuda(const Mla<Gpu>& args, View<Bf16, 4> q_pe, cudaStream_t stream);  // [B, T, H, P]
 // mla_decode.cu
-void mla_split_cuda(const Mla<Gpu>& args, View<const Bf16, 4> query, const MlaPartials& partials,
-                    const MlaSplitPlan& plan, cudaStream_t stream);
-// mla_merge.cu
-void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
+void mla_split_cuda(const MlaLatent<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
                     cudaStream_t stream);
+// mla_merge.cu: to args.out, or through w_uv to out [B, T, H V]; kv_b is as in Mla.
+void mla_merge_cuda(const MlaLatent<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
+                    cudaStream_t stream);
+void mla_merge_project_cuda(const MlaLatent<Gpu>& args, View<const Bf16, 2> kv_b, View<Bf16, 3> out,
+                            const MlaPartials& partials, const MlaSplitPlan& plan, cudaStream_t stream);
 // mla_generic.cu
 void mla_generic_cuda(const Mla<Gpu>& args, cudaStream_t stream);
 // mla_prefill.cu: all of the expanded form behind the append, the expansion of the keys included. An empty

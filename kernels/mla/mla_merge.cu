@@ -11,8 +11,9 @@
 //   Grid     (4, H, token groups) blocks of 256: 128 blocks for one token of 32 heads, so that the whole chip
 //            merges.
 //   Cost     64 KB a slot from L2 (8.65 MB at 132 slots), 2 H V R bytes of weights (4.2 MB for 32 heads).
-//   Uses     sm_90a; 40 KB of shared memory and 56 registers a thread, so that a block starts beside the
-//            split kernel's.
+//            Without w_uv (mla_latent_cuda) a block writes what it merged.
+//   Uses     sm_90a; 40 KB of shared memory and 96 registers a thread, so that a block starts beside the split
+//            kernel's; 56 where there are many blocks. Nothing is spilled (ptxas).
 //   Limits   (R, V) = (512, 128), B <= 1024. Reads lengths before it waits: see Order in mla_decode.cu.
 //   Checked  tests/cuda/test_mla_cuda.cpp
 
@@ -30,11 +31,17 @@ constexpr int kColumns = kMlaRank / kParts;   // merged by a block
 constexpr int kOutputs = kMlaValue / kParts;  // computed by a block
 constexpr int kHalf = kMlaRank / 2;           // channels that a warp multiplies
 constexpr int kStride = kMlaRank + 32;        // bf16; 4 chunks of two rows fall on different banks
-constexpr int kAhead = 6;                     // slots of a warp in flight
+
+// Few tokens: a block a multiprocessor at most, so each has many slots of a warp in flight, in the registers that
+// mla_decode.cu leaves. Many: four blocks a multiprocessor.
+template <bool kFew>
+constexpr int kAhead = kFew ? 12 : 6;
+template <bool kFew>
+constexpr int kRegisters = kFew ? 96 : 56;
 constexpr int64_t kSlotStep = kMlaTileRows * kMlaRank / 4;  // float4
 
 struct Merge {
-  const bf16* kv_b;
+  const bf16* kv_b;  // of a merge with w_uv
   const float* values;
   const float2* stats;
   const int32_t* lengths;
@@ -43,7 +50,8 @@ struct Merge {
   int B, T, H, N, groups, slots, block_tokens;
 };
 
-__global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(56)
+template <bool kProject, bool kFew>
+__global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(kRegisters<kFew>)
     mla_merge_kernel(const __grid_constant__ Merge a) {
   // What the warps that share a token merged; later half sums of the outputs.
   __shared__ alignas(16) float parts[kWarps][kColumns];
@@ -52,24 +60,26 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(56)
   extern __shared__ __align__(16) unsigned char memory[];
   bf16(*const weights)[kStride] = reinterpret_cast<bf16(*)[kStride]>(memory);  // [kOutputs]
   bf16(*const merged)[kStride] = weights + kOutputs;                           // [block_tokens]
-  int* const prefix = reinterpret_cast<int*>(merged + a.block_tokens);
+  int* const prefix = kProject ? reinterpret_cast<int*>(merged + a.block_tokens) : reinterpret_cast<int*>(memory);
 
   auto cluster = cooperative_groups::this_cluster();
   const int part = blockIdx.x, h = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int64_t first = int64_t{blockIdx.z} * a.block_tokens;
   const int tokens = static_cast<int>(min(int64_t{a.block_tokens}, int64_t{a.B} * a.T - first));
 
-  const bf16* const w_uv =
-      a.kv_b + (int64_t{h} * (a.N + kMlaValue) + a.N + part * kOutputs) * kMlaRank + lane * 8;
+  if constexpr (kProject) {
+    const bf16* const w_uv =
+        a.kv_b + (int64_t{h} * (a.N + kMlaValue) + a.N + part * kOutputs) * kMlaRank + lane * 8;
 #pragma unroll
-  for (int i = 0; i < kOutputs / kWarps * 2; ++i) {
-    const int row = i / 2 * kWarps + warp, at = i % 2 * kHalf;
-    cp_async16(&weights[row][at + lane * 8], w_uv + row * kMlaRank + at);
+    for (int i = 0; i < kOutputs / kWarps * 2; ++i) {
+      const int row = i / 2 * kWarps + warp, at = i % 2 * kHalf;
+      cp_async16(&weights[row][at + lane * 8], w_uv + row * kMlaRank + at);
+    }
+    cp_async_commit();
+    cluster.barrier_arrive();  // matched below: no block writes into a peer that has not started
   }
-  cp_async_commit();
   let_next_start();
-  cluster.barrier_arrive();  // matched below: no block writes into a peer that has not started
-  mla_tile_prefix(prefix, a.lengths, a.B, a.T);
+  mla_tile_prefix(prefix, nullptr, a.lengths, a.B, a.T);
   if (static_cast<int>(threadIdx.x) < tokens) {
     const MlaLine line(prefix[a.B], a.groups);
     const int64_t b = (first + threadIdx.x) / a.T;
@@ -95,9 +105,10 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(56)
     const int step = ways * static_cast<int>(kSlotStep);
     for (int begin = warp % ways; begin < count; begin += 32 * ways) {  // 32 slots a round, one a lane
       const int here = min(32, (count - begin + ways - 1) / ways);
-      float4 v[kAhead];
+      constexpr int kNow = kAhead<kFew>;
+      float4 v[kNow];
 #pragma unroll
-      for (int j = 0; j < kAhead; ++j) {
+      for (int j = 0; j < kNow; ++j) {
         v[j] = make_float4(0, 0, 0, 0);
         if (j < here) v[j] = __ldcs(next), next += step;
       }
@@ -109,19 +120,19 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(56)
       most = now;
       sum = sum * rescale + warp_sum(weight * stat.y);
       merge.x *= rescale, merge.y *= rescale, merge.z *= rescale, merge.w *= rescale;
-      for (int j = 0; j < here; j += kAhead) {
+      for (int j = 0; j < here; j += kNow) {
 #pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
+        for (int i = 0; i < kNow; ++i) {
           const float w = __shfl_sync(0xffffffffu, weight, (j + i) % 32);  // 0 from `here` on
           merge.x += w * v[i].x, merge.y += w * v[i].y, merge.z += w * v[i].z, merge.w += w * v[i].w;
-          if (j + kAhead + i < here) v[i] = __ldcs(next), next += step;
+          if (j + kNow + i < here) v[i] = __ldcs(next), next += step;
         }
       }
     }
   }
   *reinterpret_cast<float4*>(&parts[warp][lane * 4]) = merge;
   if (lane == 0) part_stats[warp] = make_float2(most, sum);
-  cluster.barrier_wait();
+  if constexpr (kProject) cluster.barrier_wait();
   __syncthreads();
   if (warp < tokens) {
     float top = -INFINITY, total = 0;
@@ -136,11 +147,17 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(56)
     }
     total = 1.f / total;
     const uint2 packed = make_uint2(pack_bf16(v.x * total, v.y * total), pack_bf16(v.z * total, v.w * total));
+    if constexpr (!kProject) {
+      bf16* const to = a.out + (first + warp) * a.out_token + h * kMlaRank + part * kColumns + lane * 4;
+      *reinterpret_cast<uint2*>(to) = packed;
+      return;
+    }
     bf16* const here = &merged[warp][part * kColumns + lane * 4];
 #pragma unroll
     for (int peer = 0; peer < kParts; ++peer)
       *reinterpret_cast<uint2*>(cluster.map_shared_rank(here, peer)) = packed;
   }
+  if constexpr (!kProject) return;
   cp_async_wait<0>();
   cluster.sync();
 
@@ -170,17 +187,13 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(56)
   }
 }
 
-}  // namespace
-
-void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
-                    cudaStream_t stream) {
-  Merge a;
-  a.kv_b = as_bf16(args.kv_b.data);
+template <bool kProject>
+void launch_merge(Merge a, const MlaLatent<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
+                  cudaStream_t stream) {
   a.values = partials.values.data, a.stats = reinterpret_cast<const float2*>(partials.stats.data);
-  a.lengths = args.lengths.data, a.out = as_bf16(args.out.data);
-  a.out_batch = args.out.stride[0], a.out_token = args.out.stride[1];
-  a.B = static_cast<int>(args.q.size[0]), a.T = static_cast<int>(args.q.size[1]);
-  a.H = args.heads, a.N = args.nope_dim;
+  a.lengths = args.lengths.data;
+  a.B = static_cast<int>(args.query.size[0]), a.T = static_cast<int>(args.query.size[1]);
+  a.H = static_cast<int>(args.query.size[2]);
   a.groups = plan.groups, a.slots = plan.slots;
 
   // Weights are read once for each token group: as many tokens a group as leave four blocks a multiprocessor.
@@ -188,11 +201,30 @@ void mla_merge_cuda(const Mla<Gpu>& args, const MlaPartials& partials, const Mla
   a.block_tokens = static_cast<int>(
       std::clamp<int64_t>(tokens * a.H * kParts / (4 * multiprocessors()), 1, kMostTokens));
   const dim3 grid(kParts, a.H, static_cast<unsigned>((tokens + a.block_tokens - 1) / a.block_tokens));
-  const size_t shared_bytes =
-      (kOutputs + a.block_tokens) * kStride * sizeof(bf16) + (a.B + 1) * sizeof(int);
-  allow_shared(mla_merge_kernel, shared_bytes, "mla_merge");
-  share_multiprocessor(mla_merge_kernel, "mla_merge");
-  launch(mla_merge_kernel, grid, kWarps * 32, shared_bytes, stream, "mla_merge", a);
+  const size_t product_bytes = kProject ? (kOutputs + a.block_tokens) * kStride * sizeof(bf16) : 0;
+  const size_t shared_bytes = product_bytes + (a.B + 1) * sizeof(int);
+  const bool few = static_cast<int64_t>(grid.x) * grid.y * grid.z <= multiprocessors();
+  const auto kernel = few ? mla_merge_kernel<kProject, true> : mla_merge_kernel<kProject, false>;
+  allow_shared(kernel, shared_bytes, "mla_merge");
+  share_multiprocessor(kernel, "mla_merge");
+  launch(kernel, grid, kWarps * 32, shared_bytes, stream, "mla_merge", a);
+}
+
+}  // namespace
+
+void mla_merge_cuda(const MlaLatent<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
+                    cudaStream_t stream) {
+  Merge a = {};
+  a.out = as_bf16(args.out.data), a.out_batch = args.out.stride[0], a.out_token = args.out.stride[1];
+  launch_merge<false>(a, args, partials, plan, stream);
+}
+
+void mla_merge_project_cuda(const MlaLatent<Gpu>& args, View<const Bf16, 2> kv_b, View<Bf16, 3> out,
+                            const MlaPartials& partials, const MlaSplitPlan& plan, cudaStream_t stream) {
+  Merge a = {};
+  a.kv_b = as_bf16(kv_b.data), a.N = kMlaNope;
+  a.out = as_bf16(out.data), a.out_batch = out.stride[0], a.out_token = out.stride[1];
+  launch_merge<true>(a, args, partials, plan, stream);
 }
 
 }  // namespace kdabench

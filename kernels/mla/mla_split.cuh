@@ -7,14 +7,19 @@
 namespace kdabench::device {
 
 // prefix[b] is the number of tiles of all sequences before b; prefix[B] of all. Every sequence has at least
-// one. Called by all threads of a block; ends with a barrier.
-__device__ inline void mla_tile_prefix(int* prefix, const int32_t* lengths, int B, int T) {
-  for (int b = threadIdx.x; b < B; b += blockDim.x)
-    prefix[b + 1] = (__ldcg(lengths + b) + T + kMlaTileTokens - 1) / kMlaTileTokens;
+// one. `kept`, where given, takes the lengths. Called by all threads of a block; ends with a barrier.
+__device__ inline void mla_tile_prefix(int* prefix, int* kept, const int32_t* lengths, int B, int T) {
+  for (int b = threadIdx.x; b < B; b += blockDim.x) {
+    const int length = __ldcg(lengths + b);
+    if (kept != nullptr) kept[b] = length;
+    prefix[b + 1] = (length + T + kMlaTileTokens - 1) / kMlaTileTokens;
+  }
   if (threadIdx.x == 0) prefix[0] = 0;
   __syncthreads();
-  if (B > 1 && threadIdx.x < 32) {
+  if (B == 1) return;
+  if (threadIdx.x < 32) {
     int before = 0;
+#pragma unroll 1
     for (int first = 1; first <= B; first += 32) {
       const int at = first + static_cast<int>(threadIdx.x);
       int sum = at <= B ? prefix[at] : 0;
@@ -30,19 +35,31 @@ __device__ inline void mla_tile_prefix(int* prefix, const int32_t* lengths, int 
   __syncthreads();
 }
 
+// The sequence that a tile of the line belongs to.
+__device__ inline int mla_sequence_of(const int* prefix, int B, int tile) {
+  int low = 0, high = B;  // prefix[low] <= tile < prefix[high]
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (prefix[middle] <= tile ? low : high) = middle;
+  }
+  return low;
+}
+
 struct MlaLine {
-  int64_t tiles;
-  int64_t groups;  // that get work
+  uint32_t groups;      // that get work
+  uint32_t few, longer;  // tiles of a group; the first `longer` groups have one more
 
   // The slowest group decides, so as few groups as keep its number of tiles: fewer results to merge.
-  __device__ MlaLine(int tiles_, int most_groups) : tiles(tiles_) {
-    const int slowest = (tiles_ + most_groups - 1) / most_groups;
-    groups = (tiles_ + slowest - 1) / slowest;
+  __device__ MlaLine(uint32_t tiles, uint32_t most_groups) {
+    const uint32_t slowest = (tiles + most_groups - 1) / most_groups;
+    groups = (tiles + slowest - 1) / slowest;
+    few = tiles / groups, longer = tiles - few * groups;
   }
   // Group i owns tiles [first(i), first(i + 1)).
-  __device__ int first(int i) const { return static_cast<int>(tiles * i / groups); }
-  __device__ int owner(int tile) const {
-    return static_cast<int>(((tile + int64_t{1}) * groups - 1) / tiles);
+  __device__ int first(uint32_t i) const { return static_cast<int>(i * few + min(i, longer)); }
+  __device__ int owner(uint32_t tile) const {
+    const uint32_t border = longer * (few + 1);
+    return static_cast<int>(tile < border ? tile / (few + 1) : longer + (tile - border) / few);
   }
 };
 
@@ -56,12 +73,13 @@ void share_multiprocessor(Kernel* kernel, std::string_view name) {
 }
 
 // Rotates the pair (2 i, 2 i + 1) of P channels by position * theta^(-2 i / P). The angle is reduced in
-// double: at position 2^20 a float angle would be off by 0.06.
+// double: at position 2^20 a float angle would be off by 0.06. The fast sine and cosine err by 2^-21 there (CUDA
+// math manual), and need no local memory.
 __device__ inline float2 mla_rotate(float2 pair, int i, int P, float theta, int64_t position) {
   constexpr double kTurn = 6.283185307179586;
   const double angle = position * exp2(-2.0 * i / P * log2(static_cast<double>(theta)));
   float sine, cosine;
-  sincosf(static_cast<float>(angle - kTurn * rint(angle / kTurn)), &sine, &cosine);
+  __sincosf(static_cast<float>(angle - kTurn * rint(angle / kTurn)), &sine, &cosine);
   return {pair.x * cosine - pair.y * sine, pair.x * sine + pair.y * cosine};
 }
 

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -84,7 +85,7 @@ void check_mla(const MlaShape& s, const char* kernel, int64_t extra_context = 0)
 TEST(MlaCuda, DecodeAtEveryContext) {
   NEEDS_GPU();
   for (const int heads : {4, 32, 40})
-    for (const int32_t context : {0, 1, 31, 32, 33, 63, 64, 65, 4095, 20000}) {
+    for (const int32_t context : {0, 1, 31, 32, 33, 62, 63, 64, 65, 4094, 4095, 20000}) {
       if (heads == 40 && context > 5000) continue;
       MlaShape s = big(heads);
       s.lengths = {context};
@@ -207,6 +208,64 @@ TEST(MlaCuda, AbsorbedEqualsExpanded) {
                         {"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, "bth"}, 1.5 * bounds::kMlaGpu,
                         seed));
     }
+}
+
+// The attention alone: q as it is drawn, 32 heads of [N + P], serves as latent queries of rank and rope channels.
+TEST(MlaCuda, LatentAttentionAlone) {
+  NEEDS_GPU();
+  for (const int64_t tokens : {1, 2})
+    for (const auto& lengths : std::vector<std::vector<int32_t>>{{0}, {62}, {63}, {64}, {4094}, {0, 1, 9000, 31, 64}}) {
+      MlaShape s = shape(32, 512, 64, 128, 512);
+      s.batch = lengths.size(), s.tokens = tokens, s.lengths = lengths;
+      const uint64_t seed = fresh_seed();
+      SCOPED_TRACE(described(s) + " seed " + std::to_string(seed));
+      auto problem = mla_problem(s, seed);
+      const int64_t row = s.rank + s.rope_dim, capacity = s.max_context() + s.spare_rows, H = s.heads;
+      for (int64_t b = 0; b < s.batch; ++b)  // new rows are the caller's
+        for (int64_t i = 0; i < tokens * row; ++i)
+          problem.cache[(b * capacity + lengths[b]) * row + i] = problem.kv_a[b * tokens * row + i];
+      Mirror mirror(problem.as<Gpu>());
+      const auto latent = [&]<class Types>(const Mla<Types>& all, auto* out) {
+        MlaLatent<Types> a;
+        a.query = {all.q.data, {s.batch, tokens, H, row}};
+        a.cache = all.cache, a.lengths = all.lengths, a.max_context = all.max_context;
+        a.scale = 1 / std::sqrt(192.f);
+        a.out = {out, {s.batch, tokens, H, s.rank}};
+        return a;
+      };
+      std::vector<double> want(s.batch * tokens * H * s.rank);
+      std::vector<Bf16> got(want.size());
+      const DeviceMemory memory(got.size() * sizeof(Bf16), "latents");
+      check(cudaMemset(memory.data(), 0xff, memory.bytes()), "poison the output");
+      const auto args = latent(mirror.args(), static_cast<Bf16*>(memory.data()));
+      ASSERT_EQ(mla_latent_cuda_unsupported(args), "");
+      mla_latent_cpu(latent(problem.args(), want.data()));
+      run_cuda([&](Arena& scratch, cudaStream_t stream) { mla_latent_cuda(args, scratch, stream); });
+      check(cudaMemcpy(got.data(), memory.data(), memory.bytes(), cudaMemcpyDeviceToHost), "download");
+      EXPECT_TRUE(close("latent", got, want, {"bthr", {s.batch, tokens, H, s.rank}, "bth"}, bounds::kMlaGpu, seed));
+    }
+}
+
+// A score far above all before it, in a later tile: the reference of the exponents must follow.
+TEST(MlaCuda, ScoresThatGrow) {
+  NEEDS_GPU();
+  for (const int32_t context : {300, 9000}) {
+    MlaShape s = big(32);
+    s.lengths = {context}, s.query_scale = 30;
+    const uint64_t seed = fresh_seed();
+    SCOPED_TRACE(described(s) + " seed " + std::to_string(seed));
+    auto truth = mla_problem(s, seed);
+    for (int64_t t = 0; t < context; ++t)  // every tile ten times larger than the one before, up to 1
+      for (int64_t i = 0; i < s.rank + s.rope_dim; ++i) {
+        double& x = truth.cache[t * (s.rank + s.rope_dim) + i];
+        x = to_float(to_bf16(static_cast<float>(x * std::pow(10., std::min<int64_t>(0, t / 64 - 3)))));
+      }
+    Mirror mirror(truth.as<Gpu>());
+    mla_cpu(truth.args());
+    run_cuda([&](Arena& scratch, cudaStream_t stream) { mla_cuda(mirror.args(), scratch, stream); });
+    EXPECT_TRUE(close("out", mirror.download().out, truth.out, {"bthv", {1, 1, s.heads, s.value_dim}, "bth"},
+                      out_bound(s), seed));
+  }
 }
 
 TEST(MlaCuda, CapturedGraphFollowsTheLengths) {
