@@ -3,6 +3,8 @@
 #include <benchmark/benchmark.h>
 
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "kernels/base/ceilings.h"
 #include "kernels/gdn/gdn.h"
@@ -209,6 +211,28 @@ void add_mla(int64_t batch, int64_t context, int64_t tokens) {
                      .unsupported = mla_cuda_unsupported});
 }
 
+// The attention alone: absorbed queries in, attended latents out, as other decode kernels are measured.
+void add_mla_attention(int64_t batch, int64_t context) {
+  const int64_t row = kRank + kRope, all = context + 1;
+  add_gpu<MlaLatent<Gpu>>(
+      {.name = "mla/attention/context=" + std::to_string(context) + "/B=" + std::to_string(batch),
+       .tokens = batch,
+       .bytes = 2. * batch * (row * all + kHeads * (row + kRank)),
+       .flops = 0,
+       .make = [=](Tensors& t) {
+         MlaLatent<Gpu> a;
+         a.query = t.normal(1, batch, int64_t{1}, kHeads, row);
+         a.cache = t.normal(1, batch, all, row);
+         a.lengths = t.constant(static_cast<int32_t>(context), batch);
+         a.max_context = all;
+         a.scale = 0.0722f;  // 1 / sqrt(192)
+         a.out = t.normal(1, batch, int64_t{1}, kHeads, kRank);
+         return a;
+       },
+       .run = mla_latent_cuda,
+       .unsupported = mla_latent_cuda_unsupported});
+}
+
 }  // namespace
 
 bool add_cuda_benchmarks() {
@@ -224,9 +248,16 @@ bool add_cuda_benchmarks() {
     add_delta("kda_bf16_stochastic", kHeadDim, b, 1, StateType::kBf16Stochastic);
     add_delta("gdn", 1, b, 1);
   }
-  for (const int64_t context : {4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}) add_mla(1, context, 1);
-  for (const int64_t batch : {16, 64}) add_mla(batch, 4 << 10, 1);
-  add_mla(16, 64 << 10, 1);
+  const std::pair<int64_t, std::vector<int64_t>> kMlaDecode[] = {
+      {1, {4 << 10, 16 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20}},
+      {4, {16 << 10, 128 << 10, 1 << 20}},
+      {16, {4 << 10, 32 << 10, 64 << 10, 128 << 10}},
+      {64, {4 << 10}}};
+  for (const auto& [batch, contexts] : kMlaDecode)
+    for (const int64_t context : contexts) {
+      add_mla(batch, context, 1);
+      add_mla_attention(batch, context);
+    }
   for (const int64_t t : {2048, 8192}) {
     add_delta("kda", kHeadDim, 1, t);
     add_delta("gdn", 1, 1, t);
