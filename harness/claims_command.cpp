@@ -36,7 +36,8 @@ int claims(const ClaimsFlags& flags) {
 }  // namespace
 
 void add_claims_command(CLI::App& app, const Parts&, Action& action) {
-  CLI::App* command = app.add_subcommand("claims", "The paper's claims against reports: paper, measured, bound, verdict");
+  CLI::App* command =
+      app.add_subcommand("claims", "The paper's claims against reports: paper, measured, bound, verdict");
   const auto flags = std::make_shared<ClaimsFlags>();
   command->add_option("REPORT", flags->reports, "reports, and kernel_bench's JSON")->required()->type_name("");
   FlagBinder bind{*command};

@@ -30,12 +30,12 @@ Examples:
   kdabench run decode --device cuda --protocol same-memory --cache-budget 56GB --context 1M
   kdabench run ruler mmlu --checkpoint DIR --data DIR --device cuda --out scores.json
                                                          accuracy of a checkpoint; --dry-run says how long it takes
+  kdabench claims report.json                            the paper's claims: reproduced or not, and why
   kdabench table report.json                             the result, as a table
   kdabench compare before.json after.json                what got slower, by how much
   kdabench ab --a build/main/kdabench --b build/mine/kdabench --plan suites/plans/gate.json --out ab.json
                                                          is mine slower? with known error rates
   kdabench gate base.json new.json --format github       bytes, launches and scores for CI without a GPU
-  kdabench claims report.json                            the paper's claims: reproduced or not, and why
 
 Exit codes: 0 pass; 1 regression; 2 usage, IO or schema error; 3 inconclusive; 4 invalid measurement; 5 incorrect
 result; 6 baseline missing or of another machine. `kdabench COMMAND --help` says which of them a command gives.)";

@@ -31,15 +31,15 @@ using Action = std::function<int(const Call& call)>;
 
 void add_run_command(CLI::App& app, const Parts& parts, Action& action);
 void add_model_commands(CLI::App& app, const Parts& parts, Action& action);    // models, logits, generate
+void add_claims_command(CLI::App& app, const Parts& parts, Action& action);
+void add_export_commands(CLI::App& app, const Parts& parts, Action& action);   // export, migrate
+void add_html_command(CLI::App& app, const Parts& parts, Action& action);      // report
 void add_report_commands(CLI::App& app, const Parts& parts, Action& action);   // validate, compare, table, ...
 void add_mmlu_command(CLI::App& app, const Parts& parts, Action& action);      // mmlu-prompts
 void add_ruler_command(CLI::App& app, const Parts& parts, Action& action);     // ruler-generate
 void add_tokenize_command(CLI::App& app, const Parts& parts, Action& action);
 void add_ab_command(CLI::App& app, Action& action);                            // ab
 void add_gate_command(CLI::App& app, Action& action);                          // gate
-void add_claims_command(CLI::App& app, const Parts& parts, Action& action);
-void add_export_commands(CLI::App& app, const Parts& parts, Action& action);     // export, migrate
-void add_html_command(CLI::App& app, const Parts& parts, Action& action);       // report
 void add_info_command(CLI::App& app, const Parts& parts, Action& action);
 
 // Runs a command line. Prints errors as one sentence on stderr; returns the exit code.

@@ -98,7 +98,8 @@ std::vector<BudgetRow> budget_rows(const Cell& full, const Cell& hybrid, const E
     if (batch > 1 << 20) continue;
     const auto least = int64_t(std::floor(double(batch) * f / h));
     const auto most = int64_t(std::ceil(double(batch + 1) * f / h)) - 1;
-    for (int64_t other = batch == 1 ? std::max<int64_t>(1, least) : std::max<int64_t>(1, most); other <= most; ++other)
+    for (int64_t other = batch == 1 ? std::max<int64_t>(1, least) : std::max<int64_t>(1, most); other <= most;
+         ++other)
       rows.push_back(budget_row(full, hybrid, experts, target, batch, other));
   }
   return rows;
@@ -146,29 +147,34 @@ std::string amortisation_text(const Amortisation& a) {
   const Cell &full = *a.full, &hybrid = *a.hybrid;
   const std::string &f = full.axes.model, &h = hybrid.axes.model;
   const auto gb = [](double bytes) { return fmt::format("{:.2f}", bytes / 1e9); };
-  const auto factor = [](double value, const std::string& what) { return fmt::format("  {:>6.3f}  {}\n", value, what); };
-  std::string out = fmt::format(
-      "Decomposition at {} tokens, {} sequences of {} against {} of {}{}\n\n", readable_tokens(full.axes.context),
-      hybrid.axes.batch, h, full.axes.batch, f,
-      full.axes.cache_budget_bytes ? fmt::format(", {} of cache", readable_bytes(double(*full.axes.cache_budget_bytes)))
-                                   : ", all free memory");
-  out += factor(a.sequence_ratio, fmt::format("bytes of one sequence, {} / {} ({:.3f} a token, less the states)", f, h,
-                                              a.cache_ratio));
-  out += factor(a.rounding, fmt::format("what whole sequences make of it: {} / {} = {:.3f} of them", hybrid.axes.batch,
-                                        full.axes.batch, a.batch_ratio));
+  const auto factor = [](double value, const std::string& what) {
+    return fmt::format("  {:>6.3f}  {}\n", value, what);
+  };
+  std::string out =
+      fmt::format("Decomposition at {} tokens, {} sequences of {} against {} of {}{}\n\n",
+                  readable_tokens(full.axes.context), hybrid.axes.batch, h, full.axes.batch, f,
+                  full.axes.cache_budget_bytes
+                      ? fmt::format(", {} of cache", readable_bytes(double(*full.axes.cache_budget_bytes)))
+                      : ", all free memory");
+  out += factor(a.sequence_ratio,
+                fmt::format("bytes of one sequence, {} / {} ({:.3f} a token, less the states)", f, h, a.cache_ratio));
+  out += factor(a.rounding, fmt::format("what whole sequences make of it: {} / {} = {:.3f} of them",
+                                        hybrid.axes.batch, full.axes.batch, a.batch_ratio));
   out += factor(a.floor_ratio, fmt::format("floor of a step, {} / {}: the larger batch reads more", f, h));
   out += factor(a.efficiency, "how near each comes to its floor");
   out += factor(a.ratio, fmt::format("product = {} / {} ms a token", readable_ms(full.timing->tpot_ns),
                                      readable_ms(hybrid.timing->tpot_ns)));
   out += "\nBytes that one token moves, GB; what is shared is divided by the batch\n\n";
-  out += fmt::format("  {:<12} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}\n", "", "weights", "experts", "head", "cache", "state",
-                     "total");
+  out += fmt::format("  {:<12} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}\n", "", "weights", "experts", "head", "cache",
+                     "state", "total");
   for (const auto& [name, bytes] : {std::pair{f, a.full_bytes}, std::pair{h, a.hybrid_bytes}})
     out += fmt::format("  {:<12} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}\n", name, gb(bytes.weights), gb(bytes.experts),
                        gb(bytes.head), gb(bytes.cache), gb(bytes.state), gb(bytes.total()));
   out += fmt::format(
-      "\nEqual batches cannot pass {:.2f}x, the ratio of the caches a token: whatever else a step costs, it costs both "
-      "alike,\nand the states of {} only add. More than that takes a larger batch and a step whose cost grows less than "
+      "\nEqual batches cannot pass {:.2f}x, the ratio of the caches a token: whatever else a step costs, it costs "
+      "both "
+      "alike,\nand the states of {} only add. More than that takes a larger batch and a step whose cost grows less "
+      "than "
       "the batch.\n",
       a.cache_ratio, h);
   out += fmt::format(
@@ -183,11 +189,10 @@ std::string amortisation_text(const Amortisation& a) {
     out += fmt::format("  {:>22}  {:>10}  {:>10}  {:>20}  {}\n",
                        fmt::format("{:.1f} to {:.1f}", row.from_bytes / 1e9, row.to_bytes / 1e9), row.full_batch,
                        row.hybrid_batch, row.ratio ? fmt::format("{:.2f}x", *row.ratio) : "beyond the cells",
-                       !row.ratio         ? "-"
-                       : !row.overhead_ns ? fmt::format("none: it tends to {:.2f}x", n)
-                       : *row.overhead_ns == 0
-                           ? "reached without"
-                           : fmt::format("{} ms", readable_ms(*row.overhead_ns)));
+                       !row.ratio              ? "-"
+                       : !row.overhead_ns      ? fmt::format("none: it tends to {:.2f}x", n)
+                       : *row.overhead_ns == 0 ? "reached without"
+                                               : fmt::format("{} ms", readable_ms(*row.overhead_ns)));
   }
   out += fmt::format("\n  first column of sequences {}, second {}\n", f, h);
   if (!a.checks.empty()) {

@@ -38,10 +38,12 @@ bool one_of(const std::string& value, std::initializer_list<const char*> known) 
 void check_selector(const Json& query, const std::string& id, const char* key, bool required) {
   const auto found = query.find(key);
   if (found == query.end() && !required) return;
-  if (found == query.end() || !found->is_object()) broken(id, fmt::format("wanted axes at query.{}, found none", key));
+  if (found == query.end() || !found->is_object())
+    broken(id, fmt::format("wanted axes at query.{}, found none", key));
   const Json axes = to_json(Cell{})["axes"];
   for (const auto& [axis, value] : found->items()) {
-    if (axis != "suite" && !axes.contains(axis)) broken(id, fmt::format("wanted an axis of a cell, found '{}'", axis));
+    if (axis != "suite" && !axes.contains(axis))
+      broken(id, fmt::format("wanted an axis of a cell, found '{}'", axis));
     if (value.is_object()) broken(id, fmt::format("wanted a value or a list of values of {}, found an object", axis));
   }
 }
@@ -63,7 +65,8 @@ Claim claim_from_json(const Json& json, const std::string& id) {
   const Json rule = json.value("verdict", Json::object());
   if (!rule.is_object()) broken(id, "wanted an object at 'verdict', found something else");
   claim.direction = text(rule, id, "direction");
-  if (!one_of(claim.direction, {"at least", "equal"})) broken(id, "wanted direction 'at least' or 'equal', found another");
+  if (!one_of(claim.direction, {"at least", "equal"}))
+    broken(id, "wanted direction 'at least' or 'equal', found another");
   claim.tolerance = number(rule, id, "tolerance");
   if (claim.tolerance < 0) broken(id, "wanted a tolerance of 0 or more, found less");
   claim.absolute = rule.contains("absolute") && rule["absolute"] == true;
@@ -156,8 +159,8 @@ Evidence evidence_of(const Row& of, const Row* over, const Claim& claim, double 
   const Cell &a = *of.cell, &b = *over->cell;
   const bool amortised = claim.query["metric"] == "timing.tpot_ns";
   if (a.floor && b.floor && a.floor->time_ns > 0 && b.floor->time_ns > 0 && a.axes.batch > 0 && b.axes.batch > 0)
-    found.floors = a.floor->time_ns / b.floor->time_ns *
-                        (amortised ? double(b.axes.batch) / double(a.axes.batch) : 1);
+    found.floors =
+        a.floor->time_ns / b.floor->time_ns * (amortised ? double(b.axes.batch) / double(a.axes.batch) : 1);
   if (amortised && claim.direction == "at least" && a.memory && b.memory && a.axes.batch > 0 &&
       b.memory->cache_bytes_per_token > 0)
     found.bound = std::max(double(b.axes.batch) / double(a.axes.batch),
@@ -214,15 +217,15 @@ ClaimResult judge_one(const Claim& claim, const std::vector<Row>& rows) {
   }
   if (result.evidence.empty()) {
     result.verdict = kUntestable;
-    result.reason = missing(claim, !unusable.empty()              ? unusable
-                                   : of.empty() && over.empty()   ? "no report has such cells"
-                                   : of.empty() || over.empty()   ? "the reports have one side of it alone"
-                                                                  : "no two cells differ in nothing else");
+    result.reason = missing(claim, !unusable.empty()            ? unusable
+                                   : of.empty() && over.empty() ? "no report has such cells"
+                                   : of.empty() || over.empty() ? "the reports have one side of it alone"
+                                                                : "no two cells differ in nothing else");
     return result;
   }
-  const auto nearest = std::min_element(
-      result.evidence.begin(), result.evidence.end(),
-      [&](const Evidence& a, const Evidence& b) { return distance(claim, a) < distance(claim, b); });
+  const auto nearest =
+      std::min_element(result.evidence.begin(), result.evidence.end(),
+                       [&](const Evidence& a, const Evidence& b) { return distance(claim, a) < distance(claim, b); });
   result.best = static_cast<size_t>(nearest - result.evidence.begin());
   result.verdict = distance(claim, *nearest) <= 1e-9 * std::abs(claim.paper) ? kReproduced : kNot;
   return result;

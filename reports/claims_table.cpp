@@ -28,7 +28,8 @@ std::vector<std::pair<std::string, std::string>> reasons(const std::vector<Claim
   std::vector<std::pair<std::string, std::string>> out;  // reason, ids
   for (const ClaimResult& result : results) {
     if (result.reason.empty()) continue;
-    const auto at = std::find_if(out.begin(), out.end(), [&](const auto& entry) { return entry.first == result.reason; });
+    const auto at =
+        std::find_if(out.begin(), out.end(), [&](const auto& entry) { return entry.first == result.reason; });
     if (at == out.end())
       out.push_back({result.reason, result.claim.id});
     else
@@ -55,8 +56,10 @@ std::string machines(const std::vector<Source>& sources) {
 }
 
 constexpr const char* kLegend =
-    "floors: the ratio of the two cells' floors (bytes / measured bandwidth), which two perfect engines would show. bound: "
-    "what no cost of a step can pass that is alike for both models, the larger of the ratio of their batches and that of "
+    "floors: the ratio of the two cells' floors (bytes / measured bandwidth), which two perfect engines would show. "
+    "bound: "
+    "what no cost of a step can pass that is alike for both models, the larger of the ratio of their batches and "
+    "that of "
     "their caches a token";
 
 // Breaks at spaces; later lines are indented.
@@ -85,20 +88,22 @@ std::string text_table(const std::vector<ClaimResult>& results, const std::vecto
     section = std::max(section, result.claim.section.size());
     measured = std::max(measured, claim_numbers(result).measured.size());
   }
-  const auto line = [&](const std::string& a, const std::string& b, const ClaimNumbers& s, const std::string& verdict) {
+  const auto line = [&](const std::string& a, const std::string& b, const ClaimNumbers& s,
+                        const std::string& verdict) {
     return fmt::format("{:<{}}  {:<{}}  {:>11}  {:>{}}  {:>6}  {:>6}  {}\n", a, id, b, section, s.paper, s.measured,
                        measured, s.floors, s.bound, verdict);
   };
   std::string out = "The paper's claims against " + machines(sources) + "\n\n";
   out += line("claim", "where", {"paper", "measured", "floors", "bound"}, "verdict");
-  out += line(std::string(id, '-'), std::string(section, '-'), {std::string(11, '-'), std::string(measured, '-'), "------", "------"},
-              std::string(17, '-'));
+  out += line(std::string(id, '-'), std::string(section, '-'),
+              {std::string(11, '-'), std::string(measured, '-'), "------", "------"}, std::string(17, '-'));
   for (const ClaimResult& result : results)
     out += line(result.claim.id, result.claim.section, claim_numbers(result), result.verdict);
   out += fmt::format("\n{}\n{}", counts(results), wrapped(kLegend, 110, 0));
   for (const ClaimResult& result : results)
     if (const auto a = amortisation_of(result, sources)) {
-      out += fmt::format("where an amortised ratio comes from: kdabench claims --explain {}\n", paper_number(result.claim));
+      out += fmt::format("where an amortised ratio comes from: kdabench claims --explain {}\n",
+                         paper_number(result.claim));
       break;
     }
   for (const auto& [reason, ids] : reasons(results))
@@ -107,11 +112,13 @@ std::string text_table(const std::vector<ClaimResult>& results, const std::vecto
 }
 
 std::string markdown_table(const std::vector<ClaimResult>& results, const std::vector<Source>& sources) {
-  std::string out = "| claim | where | paper | measured | floors | bound | verdict |\n|:--|:--|--:|--:|--:|--:|:--|\n";
+  std::string out =
+      "| claim | where | paper | measured | floors | bound | verdict |\n|:--|:--|--:|--:|--:|--:|:--|\n";
   for (const ClaimResult& result : results) {
     const ClaimNumbers s = claim_numbers(result);
-    out += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", markdown_escaped(result.claim.says),
-                       markdown_escaped(result.claim.section), s.paper, s.measured, s.floors, s.bound, result.verdict);
+    out +=
+        fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", markdown_escaped(result.claim.says),
+                    markdown_escaped(result.claim.section), s.paper, s.measured, s.floors, s.bound, result.verdict);
   }
   out += fmt::format("\n{}; {}. {}.\n", counts(results), markdown_escaped(machines(sources)), kLegend);
   if (!reasons(results).empty()) out += "\n";
@@ -121,8 +128,9 @@ std::string markdown_table(const std::vector<ClaimResult>& results, const std::v
 }
 
 std::string latex_table(const std::vector<ClaimResult>& results, const std::vector<Source>& sources) {
-  std::string out = "% needs \\usepackage{booktabs}\n\\begin{tabular}{llrrrrl}\n\\toprule\n"
-                    "claim & where & paper & measured & floors & bound & verdict \\\\\n\\midrule\n";
+  std::string out =
+      "% needs \\usepackage{booktabs}\n\\begin{tabular}{llrrrrl}\n\\toprule\n"
+      "claim & where & paper & measured & floors & bound & verdict \\\\\n\\midrule\n";
   const auto times = [](std::string value) {  // 6.3x -> 6.3$\times$
     if (!value.empty() && value.back() == 'x') return value.substr(0, value.size() - 1) + "$\\times$";
     const size_t at = value.find(" +/- ");
@@ -132,8 +140,8 @@ std::string latex_table(const std::vector<ClaimResult>& results, const std::vect
   for (const ClaimResult& result : results) {
     const ClaimNumbers s = claim_numbers(result);
     out += fmt::format("{} & {} & {} & {} & {} & {} & {} \\\\\n", latex_escaped(result.claim.id),
-                       latex_escaped(result.claim.section), times(s.paper), times(s.measured), times(s.floors), times(s.bound),
-                       result.verdict);
+                       latex_escaped(result.claim.section), times(s.paper), times(s.measured), times(s.floors),
+                       times(s.bound), result.verdict);
   }
   return out + "\\bottomrule\n\\end{tabular}\n% " + counts(results) + "; " + one_line(machines(sources)) + "\n";
 }
@@ -149,9 +157,15 @@ Json claims_json(const std::vector<ClaimResult>& results, const std::vector<Sour
   out["claims"] = Json::array();
   for (const ClaimResult& result : results) {
     const Claim& claim = result.claim;
-    Json one = {{"id", claim.id},          {"section", claim.section}, {"says", claim.says},
-                {"paper", claim.paper},    {"unit", claim.unit},       {"direction", claim.direction},
-                {"tolerance", claim.tolerance}, {"tolerance_absolute", claim.absolute}, {"verdict", result.verdict},
+    Json one = {{"id", claim.id},
+                {"section", claim.section},
+                {"says", claim.says},
+                {"paper", claim.paper},
+                {"unit", claim.unit},
+                {"direction", claim.direction},
+                {"tolerance", claim.tolerance},
+                {"tolerance_absolute", claim.absolute},
+                {"verdict", result.verdict},
                 {"reason", result.reason}};
     one["measured"] = result.evidence.empty() ? Json(nullptr) : Json(result.evidence[result.best].measured);
     one["best"] = result.evidence.empty() ? Json(nullptr) : Json(result.best);
@@ -180,12 +194,12 @@ std::string explained(const ClaimResult& result, const std::vector<Source>& sour
   part("protocol", claim.protocol);
   part("unsaid", claim.unsaid);
   part("test", claim.test);
-  part("holds if", claim.direction == "equal"
-                       ? fmt::format("within {}{} of it: {}", claim.absolute ? claim.tolerance : 100 * claim.tolerance,
-                                     claim.absolute ? " " + claim.unit : " %", claim.why)
-                       : fmt::format("at least the number less {}{}: {}",
-                                     claim.absolute ? claim.tolerance : 100 * claim.tolerance,
-                                     claim.absolute ? " " + claim.unit : " %", claim.why));
+  part("holds if", claim.direction == "equal" ? fmt::format("within {}{} of it: {}",
+                                                            claim.absolute ? claim.tolerance : 100 * claim.tolerance,
+                                                            claim.absolute ? " " + claim.unit : " %", claim.why)
+                                              : fmt::format("at least the number less {}{}: {}",
+                                                            claim.absolute ? claim.tolerance : 100 * claim.tolerance,
+                                                            claim.absolute ? " " + claim.unit : " %", claim.why));
   part("verdict", result.verdict + (result.reason.empty() ? "" : ": " + result.reason));
   for (size_t i = 0; i < result.evidence.size(); ++i) {
     const Evidence& evidence = result.evidence[i];
@@ -235,7 +249,8 @@ std::string explain_claim(const std::vector<ClaimResult>& results, const std::ve
     throw Error(fmt::format("--explain: wanted a claim's id or number, found {}; the ids are {}", wanted, ids));
   ids.clear();
   for (const ClaimResult* result : found) ids += (ids.empty() ? "" : ", ") + result->claim.id;
-  throw Error(fmt::format("--explain: wanted one claim, found {} with {}; name one of {}", found.size(), wanted, ids));
+  throw Error(
+      fmt::format("--explain: wanted one claim, found {} with {}; name one of {}", found.size(), wanted, ids));
 }
 
 }  // namespace kdabench::reports

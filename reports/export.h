@@ -12,17 +12,17 @@ namespace kdabench::reports {
 
 struct Exported {
   std::string text;
-  size_t left_out = 0;                 // cells the form has no place for
+  size_t left_out = 0;  // cells the form has no place for
 };
 
-// google-benchmark: a repetition a sample, then mean, median, stddev and cv; an error row for a cell that failed. No host
+// google-benchmark: a repetition a sample, then mean, median, stddev and cv; an error row for a cell that failed. No
+// host
 //   CPU time is measured: cpu_time is 0.
 // llama-bench: rows as `llama-bench -o json` prints. One sample is one step of the whole batch, so n_gen = batch and
 //   avg_ts = n_gen / avg_ns; n_depth is the context.
-// nvbench: file version 1.0.0, a benchmark a suite, times in seconds under nv/cold/time; failed cells are skipped states.
-// github-action-benchmark: customSmallerIsBetter, TPOT or median, and bytes of cache.
-// csv: a row a cell, every scalar field of the record a column, named by its path.
-// markdown, latex: the tables of `kdabench table`.
+// nvbench: file version 1.0.0, a benchmark a suite, times in seconds under nv/cold/time; failed cells are skipped
+// states. github-action-benchmark: customSmallerIsBetter, TPOT or median, and bytes of cache. csv: a row a cell,
+// every scalar field of the record a column, named by its path. markdown, latex: the tables of `kdabench table`.
 const std::vector<std::string>& export_formats();
 
 // Throws Error for an unknown format.

@@ -58,7 +58,8 @@ Json summaries_of(const Report& report, const Cell& cell) {
     out.push_back(summary(time + tag, name, "duration", "One step of the whole batch", ns / 1e9));
   };
   const auto share = [&](const char* tag, const char* name, double part, double whole) {
-    out.push_back(summary(time + tag, name, "percentage", "Relative to the value beside it", whole > 0 ? part / whole : 0));
+    out.push_back(
+        summary(time + tag, name, "percentage", "Relative to the value beside it", whole > 0 ? part / whole : 0));
   };
   seconds("min", "Min Time", s.min_ns);
   seconds("max", "Max Time", s.max_ns);
@@ -71,11 +72,12 @@ Json summaries_of(const Report& report, const Cell& cell) {
   seconds("iqr/absolute", "IQR", s.q3_ns - s.q1_ns);
   share("iqr/relative", "IQR", s.q3_ns - s.q1_ns, s.median_ns);
   if (cell.throughput)
-    out.push_back(summary("nv/cold/bw/item_rate", "Elem/s", "item_rate", "Tokens a second", cell.throughput->tokens_per_s));
+    out.push_back(
+        summary("nv/cold/bw/item_rate", "Elem/s", "item_rate", "Tokens a second", cell.throughput->tokens_per_s));
   if (cell.floor && s.median_ns > 0) {
     const double rate = double(cell.floor->bytes) * 1e9 / s.median_ns;
-    out.push_back(summary("nv/cold/bw/global/bytes_per_second", "GlobalMem BW", "byte_rate", "Bytes a step must move / median",
-                          rate));
+    out.push_back(summary("nv/cold/bw/global/bytes_per_second", "GlobalMem BW", "byte_rate",
+                          "Bytes a step must move / median", rate));
     if (report.ceilings.read_bytes_per_s && *report.ceilings.read_bytes_per_s > 0)
       out.push_back(summary("nv/cold/bw/global/utilization", "BWUtil", "percentage", "Of the measured read bandwidth",
                             rate / *report.ceilings.read_bytes_per_s));
@@ -110,7 +112,8 @@ Json axes_of(const std::vector<const Cell*>& cells) {
       if (std::find(seen.begin(), seen.end(), text) != seen.end()) continue;
       seen.push_back(text);
       const bool integer = std::string(column.type) == "int64";
-      values.push_back({{"input_string", text}, {"description", ""}, {"value", integer ? Json(std::stoll(text)) : Json(text)}});
+      values.push_back(
+          {{"input_string", text}, {"description", ""}, {"value", integer ? Json(std::stoll(text)) : Json(text)}});
     }
     axes.push_back({{"name", column.name}, {"type", column.type}, {"flags", ""}, {"values", values}});
   }
@@ -126,7 +129,8 @@ Json state_of(const Report& report, const Cell& cell, size_t device) {
     name += fmt::format(" {}={}", column.name, text);
   }
   const bool timed = cell.status == "ok" && cell.timing;
-  Json state = {{"name", name},          {"min_samples", cell.axes.steps}, {"device", device}, {"type_config_index", 0},
+  Json state = {{"name", name},          {"min_samples", cell.axes.steps},
+                {"device", device},      {"type_config_index", 0},
                 {"axis_values", values}, {"summaries", timed ? summaries_of(report, cell) : Json::array()},
                 {"is_skipped", !timed}};
   if (!timed) state["skip_reason"] = cell.status + ": " + cell.status_reason;
@@ -155,7 +159,8 @@ Exported nvbench_form(const Report& report) {
       ++out.left_out;
       continue;
     }
-    auto at = std::find_if(suites.begin(), suites.end(), [&](const auto& entry) { return entry.first == cell.suite; });
+    auto at =
+        std::find_if(suites.begin(), suites.end(), [&](const auto& entry) { return entry.first == cell.suite; });
     if (at == suites.end()) at = suites.insert(at, {cell.suite, {}});
     at->second.push_back(&cell);
   }

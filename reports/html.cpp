@@ -56,12 +56,14 @@ std::string build_of(const Report& report) {
 }
 
 std::string clocks_of(const GpuState& state) {
-  const auto mhz = [](const std::optional<double>& hz) { return hz ? fmt::format("{:.0f}", *hz / 1e6) : std::string("-"); };
-  std::string out = fmt::format("SM {} MHz median, {} to {}", mhz(state.sm_clock_hz_median), mhz(state.sm_clock_hz_min),
-                                mhz(state.sm_clock_hz_max));
+  const auto mhz = [](const std::optional<double>& hz) {
+    return hz ? fmt::format("{:.0f}", *hz / 1e6) : std::string("-");
+  };
+  std::string out = fmt::format("SM {} MHz median, {} to {}", mhz(state.sm_clock_hz_median),
+                                mhz(state.sm_clock_hz_min), mhz(state.sm_clock_hz_max));
   if (state.throttle_power_ns || state.throttle_thermal_ns)
-    out += fmt::format("; throttled {:.1f} ms for power, {:.1f} ms for heat", state.throttle_power_ns.value_or(0) / 1e6,
-                       state.throttle_thermal_ns.value_or(0) / 1e6);
+    out += fmt::format("; throttled {:.1f} ms for power, {:.1f} ms for heat",
+                       state.throttle_power_ns.value_or(0) / 1e6, state.throttle_thermal_ns.value_or(0) / 1e6);
   if (state.power_watts) out += fmt::format("; {:.0f} W", *state.power_watts);
   if (state.temperature_celsius) out += fmt::format("; {:.0f} C", *state.temperature_celsius);
   if (state.other_processes) out += fmt::format("; {} other processes", *state.other_processes);
@@ -84,21 +86,24 @@ std::string provenance(const Source& source, const Cell& cell) {
   entry(out, "status", cell.status + (cell.status_reason.empty() ? "" : ": " + cell.status_reason));
   entry(out, "filled by", cell.axes.fill);
   if (cell.timing)
-    entry(out, "timing", fmt::format("{} steps, {}{}, quartiles {} and {} ms", cell.timing->stats.n, cell.timing->clock,
-                                     cell.timing->graph ? ", one CUDA graph a step" : "",
-                                     readable_ms(cell.timing->stats.q1_ns), readable_ms(cell.timing->stats.q3_ns)));
+    entry(out, "timing",
+          fmt::format("{} steps, {}{}, quartiles {} and {} ms", cell.timing->stats.n, cell.timing->clock,
+                      cell.timing->graph ? ", one CUDA graph a step" : "", readable_ms(cell.timing->stats.q1_ns),
+                      readable_ms(cell.timing->stats.q3_ns)));
   if (cell.accuracy && cell.accuracy->bound)
-    entry(out, "check", fmt::format("{} {:.3g}, at most {:.3g}", cell.accuracy->metric, cell.accuracy->value,
-                                    *cell.accuracy->bound));
+    entry(
+        out, "check",
+        fmt::format("{} {:.3g}, at most {:.3g}", cell.accuracy->metric, cell.accuracy->value, *cell.accuracy->bound));
   return out + "</dl></details>";
 }
 
 std::string cells_section(const std::vector<Source>& sources) {
-  std::string out = "<h2 id=\"all-cells\">Every cell</h2>\n<p class=\"soft\">A click on a column sorts; the last column "
-                    "holds what made the cell.</p>\n<input id=\"filter\" placeholder=\"filter: words of a row\" "
-                    "aria-label=\"filter rows\">\n<div class=\"scroll\"><table id=\"cells\">\n";
-  out += head({"<suite", "<model", "<config", "<device", "<protocol", "<task", "context", "batch", "<status", "ms/step",
-               "TPOT ms", "of floor", "cache", "score", "<provenance"});
+  std::string out =
+      "<h2 id=\"all-cells\">Every cell</h2>\n<p class=\"soft\">A click on a column sorts; the last column "
+      "holds what made the cell.</p>\n<input id=\"filter\" placeholder=\"filter: words of a row\" "
+      "aria-label=\"filter rows\">\n<div class=\"scroll\"><table id=\"cells\">\n";
+  out += head({"<suite", "<model", "<config", "<device", "<protocol", "<task", "context", "batch", "<status",
+               "ms/step", "TPOT ms", "of floor", "cache", "score", "<provenance"});
   for (const Source& source : sources)
     for (const Cell& cell : source.report.cells) {
       const bool timed = cell.status == "ok" && cell.timing;
@@ -109,8 +114,9 @@ std::string cells_section(const std::vector<Source>& sources) {
       const std::optional<double> cache =
           cell.memory ? std::optional(double(cell.memory->cache_bytes_analytic)) : std::nullopt;
       const bool score = cell.accuracy && !cell.accuracy->bound;
-      out += "<tr>" + left(cell.suite) + left(cell.axes.model.empty() ? "-" : cell.axes.model) + left(cell.axes.config) +
-             left(cell.axes.device + " " + cell.axes.dtype) + left(cell.axes.protocol) + left(cell.axes.task.value_or("-"));
+      out += "<tr>" + left(cell.suite) + left(cell.axes.model.empty() ? "-" : cell.axes.model) +
+             left(cell.axes.config) + left(cell.axes.device + " " + cell.axes.dtype) + left(cell.axes.protocol) +
+             left(cell.axes.task.value_or("-"));
       const auto count = [](int64_t value, const std::string& shown) {
         return number_td(value ? std::optional(double(value)) : std::nullopt, shown);
       };
@@ -127,10 +133,11 @@ std::string cells_section(const std::vector<Source>& sources) {
 }
 
 std::string claims_section(const std::vector<Source>& sources, const std::vector<ClaimResult>& results) {
-  std::string out = "<h2 id=\"claims\">The paper's claims</h2>\n<p class=\"soft\">floors: the ratio that two perfect engines "
-                    "would show at the same cells. bound: what no cost of a step can pass that is alike for both models.</p>\n"
-                    "<div class=\"scroll\"><table>\n" +
-                    head({"<claim", "<where", "paper", "measured", "floors", "bound", "<verdict", "<at length"});
+  std::string out =
+      "<h2 id=\"claims\">The paper's claims</h2>\n<p class=\"soft\">floors: the ratio that two perfect engines "
+      "would show at the same cells. bound: what no cost of a step can pass that is alike for both models.</p>\n"
+      "<div class=\"scroll\"><table>\n" +
+      head({"<claim", "<where", "paper", "measured", "floors", "bound", "<verdict", "<at length"});
   for (const ClaimResult& result : results) {
     const ClaimNumbers n = claim_numbers(result);
     const char* const tone = result.verdict == "reproduced" ? "good" : result.evidence.empty() ? "none" : "bad";
@@ -158,7 +165,8 @@ std::vector<HtmlFigure> figures_in(const fs::path& folder) {
     std::ifstream in(entry.path(), std::ios::binary);
     std::ostringstream bytes;
     if (!in || !(bytes << in.rdbuf()))
-      throw Error(fmt::format("{}: wanted a figure, found one that cannot be read; draw it again", entry.path().string()));
+      throw Error(
+          fmt::format("{}: wanted a figure, found one that cannot be read; draw it again", entry.path().string()));
     figures.push_back({entry.path().stem().string(), bytes.str()});
   }
   if (error)
@@ -181,8 +189,9 @@ std::string html_report(const std::vector<Source>& sources, const std::vector<Cl
   out += "</head>\n<body>\n<header><div>\n<h1>kdabench report</h1>\n<p>" + text(machines) + "</p>\n<nav>";
   if (!claims.empty()) out += "<a href=\"#claims\">Claims</a>";
   if (!figures.empty()) out += "<a href=\"#figures\">Figures</a>";
-  out += "<a href=\"#tables\">Tables</a><a href=\"#all-cells\">Every cell</a><a href=\"#reports\">Reports</a></nav>\n"
-         "</div></header>\n<main>\n";
+  out +=
+      "<a href=\"#tables\">Tables</a><a href=\"#all-cells\">Every cell</a><a href=\"#reports\">Reports</a></nav>\n"
+      "</div></header>\n<main>\n";
   if (!claims.empty()) out += claims_section(sources, claims);
   if (!figures.empty()) {
     out += "<h2 id=\"figures\">Figures</h2>\n<div class=\"figures\">\n";
@@ -206,10 +215,10 @@ std::string html_report(const std::vector<Source>& sources, const std::vector<Cl
     const auto rate = [](const std::optional<double>& value, double unit) {
       return value ? fmt::format("{:.2f}", *value / unit) : std::string("-");
     };
-    entry(out, "ceilings", fmt::format("read {} TB/s, copy {} TB/s, products {} TFLOP/s: {}",
-                                       rate(report.ceilings.read_bytes_per_s, 1e12),
-                                       rate(report.ceilings.copy_bytes_per_s, 1e12),
-                                       rate(report.ceilings.gemm_flops_per_s, 1e12), report.ceilings.method));
+    entry(out, "ceilings",
+          fmt::format("read {} TB/s, copy {} TB/s, products {} TFLOP/s: {}",
+                      rate(report.ceilings.read_bytes_per_s, 1e12), rate(report.ceilings.copy_bytes_per_s, 1e12),
+                      rate(report.ceilings.gemm_flops_per_s, 1e12), report.ceilings.method));
     entry(out, "schema", report.schema + " " + report.schema_version);
     out += "</dl></details>\n";
   }

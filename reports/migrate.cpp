@@ -29,9 +29,11 @@ Version version_of(const std::string& text) {
   return version;
 }
 
-template <class T> void fill(Json& json, const JsonPath& path);
+template <class T>
+void fill(Json& json, const JsonPath& path);
 
-template <class Member> Json nothing(const JsonPath& path) {
+template <class Member>
+Json nothing(const JsonPath& path) {
   if constexpr (kIsOptional<Member>)
     return nullptr;
   else if constexpr (kIsVector<Member>)
@@ -41,10 +43,12 @@ template <class Member> Json nothing(const JsonPath& path) {
   else if constexpr (std::is_same_v<Member, std::string>)
     return "";
   else
-    throw Error(fmt::format("{}: wanted this field, found none, and nothing can stand for it; measure again", path.str()));
+    throw Error(
+        fmt::format("{}: wanted this field, found none, and nothing can stand for it; measure again", path.str()));
 }
 
-template <class T> void fill_record(Json& json, const JsonPath& path) {
+template <class T>
+void fill_record(Json& json, const JsonPath& path) {
   if (!json.is_object()) return;  // what it is instead, the validator says
   T record;
   visit_const(record, [&](const char* name, const auto& member, const char*) {
@@ -58,7 +62,8 @@ template <class T> void fill_record(Json& json, const JsonPath& path) {
   });
 }
 
-template <class T> void fill(Json& json, const JsonPath& path) {
+template <class T>
+void fill(Json& json, const JsonPath& path) {
   if constexpr (IsRecord<T>) {
     fill_record<T>(json, path);
   } else if constexpr (kIsOptional<T>) {

@@ -1,5 +1,5 @@
-// Claims: what the table says of the synthetic report, verdicts that follow the numbers, the decomposition's arithmetic,
-// and claims files that are wrong.
+// Claims: what the table says of the synthetic report, verdicts that follow the numbers, the decomposition's
+// arithmetic, and claims files that are wrong.
 
 #include <gtest/gtest.h>
 
@@ -33,7 +33,8 @@ const ClaimResult& result_of(const std::vector<ClaimResult>& results, const std:
   throw std::out_of_range(id);
 }
 
-void set_tpot(Report& report, const std::string& model, const std::string& protocol, int64_t context, double step_ns) {
+void set_tpot(Report& report, const std::string& model, const std::string& protocol, int64_t context,
+              double step_ns) {
   for (Cell& cell : report.cells)
     if (cell.axes.model == model && cell.axes.protocol == protocol && cell.axes.context == context && cell.timing) {
       cell.timing->stats.median_ns = step_ns;
@@ -60,7 +61,8 @@ TEST(Claims, TheTableOfTheSyntheticReportIsTheCommittedOne) {
 
 TEST(Claims, EveryNumberOfTheIssueHasAClaim) {
   const auto claims = claims_from_json(read_json(kClaims));
-  for (const double paper : {6.3, 5.7, 4.8, 3.98, 2.2, 1.8, 2.9, 2.3, 75.0, 84.3, 81.3, 80.5, 73.8, 71.6, 72.2, 51.0, 47.2, 47.9})
+  for (const double paper :
+       {6.3, 5.7, 4.8, 3.98, 2.2, 1.8, 2.9, 2.3, 75.0, 84.3, 81.3, 80.5, 73.8, 71.6, 72.2, 51.0, 47.2, 47.9})
     EXPECT_TRUE(std::any_of(claims.begin(), claims.end(), [&](const Claim& c) { return c.paper == paper; })) << paper;
 }
 
@@ -118,8 +120,14 @@ TEST(Claims, OnlyCellsOfTheProtocolAnswer) {
     EXPECT_EQ(changed.verdict, "not testable here");
     EXPECT_SAYS(changed.reason, "run kdabench run decode");
   }
-  EXPECT_SAYS(result([](Cell& c) { if (c.axes.model == "mla") c.axes.model = "other"; }).reason, "one side of it alone");
-  EXPECT_SAYS(result([](Cell& c) { if (c.axes.model == "mla") c.axes.dtype = "fp32"; }).reason, "differ in nothing else");
+  EXPECT_SAYS(result([](Cell& c) {
+                if (c.axes.model == "mla") c.axes.model = "other";
+              }).reason,
+              "one side of it alone");
+  EXPECT_SAYS(result([](Cell& c) {
+                if (c.axes.model == "mla") c.axes.dtype = "fp32";
+              }).reason,
+              "differ in nothing else");
   EXPECT_SAYS(result([](Cell& c) { c.validity.valid = false; }).reason, "512");
   EXPECT_EQ(result([](Cell& c) { c.status = "incorrect"; }).verdict, "not testable here");
 
@@ -221,10 +229,14 @@ TEST_F(Reports, KernelRowsAnswerClaims) {
     Json json = {{"context", {{"date", "2000-01-01"}}}, {"benchmarks", Json::array()}};
     for (const auto& [name, time] : {std::pair{"dplr", dplr_us}, std::pair{"kda", 10.0}})
       json["benchmarks"].push_back({{"name", std::string(name) + "/prefill/H=16/T=65536/iterations:20/manual_time"},
-                                    {"run_type", "iteration"}, {"real_time", time}, {"time_unit", "us"}});
+                                    {"run_type", "iteration"},
+                                    {"real_time", time},
+                                    {"time_unit", "us"}});
     return file("kernels.json", json.dump());
   };
-  const auto verdict = [&](double us) { return result_of(judged({read_source(rows(us))}), "kda-over-dplr-64k").verdict; };
+  const auto verdict = [&](double us) {
+    return result_of(judged({read_source(rows(us))}), "kda-over-dplr-64k").verdict;
+  };
   EXPECT_EQ(verdict(20), "reproduced");
   EXPECT_EQ(verdict(15), "not reproduced");
   EXPECT_SAYS(error_of([&] { read_source(file("x.json", R"({"context": {}, "benchmarks": [{"name": 3}]})")); }),

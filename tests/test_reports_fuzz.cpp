@@ -62,8 +62,10 @@ class Fuzzer {
         if (node.is_object() && !node.empty()) node.erase(std::next(node.begin(), below(node.size())).key());
         return;
       case 2:
-        if (node.is_array() && !node.empty()) node.erase(below(node.size()));
-        else if (node.is_array()) node.push_back(value());
+        if (node.is_array() && !node.empty())
+          node.erase(below(node.size()));
+        else if (node.is_array())
+          node.push_back(value());
         return;
       case 3:
         if (node.is_object()) node["unknown"] = value();
@@ -76,10 +78,35 @@ class Fuzzer {
   }
 
   Json value() {
-    static const std::vector<Json> values = {
-        nullptr, true, 0, -1, 1, 1.5, -0.0, 1e308, -1e308, 1e-308, INT64_MAX, INT64_MIN, UINT64_MAX, int64_t{1} << 53, "",
-        "9223372036854775807", "99999999999999999999999", "-5", "\n\t\x01", "\xC3\xA9<script>|&%$#_{}~^\\", "ok", "oom", "decode",
-        "same-memory", "cuda", Json::array(), Json::object(), Json::array({Json::array({1})}), std::string(5000, 'x')};
+    static const std::vector<Json> values = {nullptr,
+                                             true,
+                                             0,
+                                             -1,
+                                             1,
+                                             1.5,
+                                             -0.0,
+                                             1e308,
+                                             -1e308,
+                                             1e-308,
+                                             INT64_MAX,
+                                             INT64_MIN,
+                                             UINT64_MAX,
+                                             int64_t{1} << 53,
+                                             "",
+                                             "9223372036854775807",
+                                             "99999999999999999999999",
+                                             "-5",
+                                             "\n\t\x01",
+                                             "\xC3\xA9<script>|&%$#_{}~^\\",
+                                             "ok",
+                                             "oom",
+                                             "decode",
+                                             "same-memory",
+                                             "cuda",
+                                             Json::array(),
+                                             Json::object(),
+                                             Json::array({Json::array({1})}),
+                                             std::string(5000, 'x')};
     return values[below(values.size())];
   }
 
@@ -92,7 +119,8 @@ class Fuzzer {
       case 4: text.insert(below(text.size()), std::string(1 + below(200'000), "[{\"1-e"[below(6)])); return text;
       default: {
         const size_t at = text.find_first_of("0123456789", below(text.size()));
-        static const std::vector<std::string> numbers = {"1e999", "NaN", "-Infinity", "00", "1e", "99999999999999999999", "0x1"};
+        static const std::vector<std::string> numbers = {
+            "1e999", "NaN", "-Infinity", "00", "1e", "99999999999999999999", "0x1"};
         return at == std::string::npos ? text : text.replace(at, 1, numbers[below(numbers.size())]);
       }
     }
@@ -102,7 +130,8 @@ class Fuzzer {
 };
 
 // Runs `act`; true when it came through. Anything but an Error with one line escapes and fails the test.
-template <class Act> bool came_through(const std::string& input, Act act) {
+template <class Act>
+bool came_through(const std::string& input, Act act) {
   try {
     act();
     return true;
@@ -147,7 +176,8 @@ TEST_F(Reports, BrokenReportsAreReadOrRefused) {
       for (const char* format : {"text", "md", "latex", "json"}) claims_table(results, sources, format);
       explain_claim(results, sources, "6.3x");
     });
-    for (const std::string& format : export_formats()) came_through(input, [&] { export_report(source.report, format); });
+    for (const std::string& format : export_formats())
+      came_through(input, [&] { export_report(source.report, format); });
     if (HasFailure()) {
       ADD_FAILURE() << "case " << i;
       return;
