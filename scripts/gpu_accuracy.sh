@@ -3,7 +3,7 @@
 # the pipeline, the synthetic tests. Reports and figures.
 #
 # usage: KDABENCH_DATA=folder [OUT=folder] [CHECKPOINTS="folder ..."] [MODELS=mla,gdn-h,kimi-linear] [SAMPLES=100]
-#        [REPORTS="1k 4k 8k mmlu synthetic"] [PART=text] [KDABENCH=binary] scripts/gpu_accuracy.sh
+#        [REPORTS="1k 4k 8k mmlu synthetic"] [FIGURES=no] [PART=text] [KDABENCH=binary] scripts/gpu_accuracy.sh
 #
 # CHECKPOINTS are folders of folders named after the models; the default is suites/checkpoints/lm-s*. More seeds than
 # the committed one come from scripts/train. REPORTS picks some; PART goes into their names, for runs of some MODELS.
@@ -56,12 +56,15 @@ main() {
   for task in palindrome mqar; do
     folder=suites/checkpoints/$task
     [[ -d $folder ]] || continue
-    score "$task" synthetic synthetic --checkpoint "$folder" --models "$(basename -a "$folder"/*/ | paste -sd,)" --tasks $task \
+    score "$task" synthetic synthetic --checkpoint "$folder" --tasks "$task" \
+      --models "$(basename -a "$folder"/*/ | paste -sd,)" \
       --lengths 256,512,1024,2048 --samples 200
   done
   ((${#reports[@]})) || fail "no report was written; see the messages above."
   for report in "${reports[@]}"; do "$kdabench" table "$report" --markdown; done >"$out/table.md" || status=$?
-  if python=$(plot_python); then
+  if [[ ${FIGURES:-yes} == no ]]; then
+    say "no figures wanted"
+  elif python=$(plot_python); then
     for figure in accuracy_vs_length accuracy_vs_cache; do
       phase "$figure" "$python" -m reports.plots "${reports[@]}" --out reports/results --only $figure || status=$?
     done
