@@ -18,11 +18,6 @@ import sys
 
 # Kernel: the bytes of frame it may have.
 KNOWN_FRAMES = {
-    "mla_append_kernel": 32,          # argument reduction of sincosf: an array, nothing spilled
-    "mla_generic_kernel": 32,         # the same
-    "mla_rotate_queries_kernel": 32,  # the same
-    "mla_absorb_kernel": 64,          # the same, and 24 bytes spilled
-    "mla_split_kernel": 8,            # 4 bytes spilled
     "mla_prefill_kernel<2, 128, 64, 128>": 56,  # of 255 registers; prefill alone
 }
 

@@ -36,9 +36,9 @@ class CudaBackend {
   };
   // The captured decode step of one session.
   struct Graph {
-    PartKernels kernels;
     std::unique_ptr<cudaGraphExec_t, GraphDeleter> step;
-    int64_t kernels = 0;
+    PartKernels kernels;                     // by name
+    int64_t launches = 0;                    // kernel nodes
   };
 
   CudaBackend() : stream_(make_stream()) {}
@@ -99,7 +99,9 @@ class CudaBackend {
   }
   void advance(const Advance& a, Arena& arena) {
     running_ = Part::kNorms;
-    if (!arena.measuring()) advance_cuda(a, stream_.get());  // never left out: the context must grow
+    if (arena.measuring()) return;
+    flush();
+    advance_cuda(a, stream_.get());          // never left out: the context must grow
   }
   template <class Out>
   void linear(const Linear<Types, Out>& a, Arena& arena) {
@@ -144,7 +146,7 @@ class CudaBackend {
     samples.graph = true;
     const cudaStream_t stream = stream_.get();
     if (!graph.step) samples.build_graph_ns = capture(graph, step);
-    samples.kernels = graph.kernels;
+    samples.kernels = graph.launches;
 
     const int64_t batch = next.size[0];
     std::vector<Event> begin(steps), end(steps);
@@ -247,14 +249,20 @@ class CudaBackend {
 
   // Launches what has been collected.
   void flush() {
-    if (!chain_.empty()) chain_.launch(stream_.get());
+    if (chain_.empty()) return;
+    const KernelLog noted([](std::string_view) {});  // its operations were named when they joined it
+    chain_.launch(stream_.get());
   }
   // Whether the operation joined the chain: the present one, or a new one. Otherwise the present one was launched.
   template <class... Op>
   bool collected(Op&... op) {
-    if (chain_.add(op...)) return true;
-    flush();
-    return chain_.add(op...);
+    bool joined = chain_.add(op...);
+    if (!joined) {
+      flush();
+      joined = chain_.add(op...);
+    }
+    if (joined) KernelLog::note("chain");
+    return joined;
   }
 
   void copy_rows(void* to, int64_t to_pitch, const void* from, int64_t from_pitch, int64_t bytes, int64_t rows,
@@ -296,7 +304,7 @@ class CudaBackend {
       throw;
     }
     check(cudaStreamEndCapture(stream_.get(), &captured), "capture a decode step");
-    graph.kernels = kernel_nodes(captured);
+    graph.launches = kernel_nodes(captured);
     cudaGraphExec_t executable = nullptr;
     const cudaError_t status = cudaGraphInstantiate(&executable, captured, 0);
     cudaGraphDestroy(captured);
