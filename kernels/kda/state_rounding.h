@@ -3,7 +3,9 @@
 //
 // To nearest, a change below half an ulp, 2^-9 of the element, is lost, and lost again at every token: a state under
 // gates nearer to 1 than 0.998 never forgets, and small writes never arrive. Stochastic rounding goes up with the
-// probability of the distance: each change survives in the mean, at the price of noise (README.md quotes both).
+// probability of the distance: each change survives in the mean, at the price of noise. The delta rule overwrites much of
+// what is lost, so the noise is worth it only for small writes under decays of 0.999 to 0.9999: by a factor of 1.5 to 2.4
+// there, and it costs 1.3 elsewhere (reports/results/state-error.json).
 //
 // The random bits are a function of the sequence's position, the head and the element, not of the row of the batch: a
 // sequence gives the same bits alone and in company, and T tokens the same at once and one by one.
