@@ -6,7 +6,7 @@
 #        [REPORTS="1k 4k 8k mmlu synthetic"] [FIGURES=no] [PART=text] [KDABENCH=binary] scripts/gpu_accuracy.sh
 #
 # CHECKPOINTS are folders of folders named after the models; the default is suites/checkpoints/lm-s*. More seeds than
-# the committed one come from scripts/train. REPORTS picks some; PART goes into their names, for runs of some MODELS.
+# the two committed come from scripts/train. REPORTS picks some; PART goes into their names, for runs of some MODELS.
 # Leaves in OUT (default out/gpu): accuracy-*.json, table.md, log.txt and results.tar: the reports and figures as they
 # lie under reports/results/, which this also fills.
 set -euo pipefail
