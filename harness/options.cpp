@@ -270,7 +270,8 @@ std::vector<suites::Peer> checkpoint_peers(const Registry& registry, const std::
       require(known.name != model, "--checkpoint names two folders for ", model, "; give one each.");
     ModelConfig config = configured(folder, flags);
     const std::string own = fs::weakly_canonical(folder).filename().string();
-    if (beside) config.name = parent(folder).filename().string() + config.name.substr(own.size());
+    // lm-s0/mla is the mla of lm-s0, with its neighbours or alone
+    if (beside || own == model) config.name = parent(folder).filename().string() + config.name.substr(own.size());
     result.push_back({model, architecture.layout(config, {}), folder, config});
   }
   return result;
