@@ -35,7 +35,8 @@ else
 fi
 
 # Without a GPU only the GPU tests and the program are built: with their libraries they compile every CUDA source. Each
-# test says that it is skipped, but the one that reads the kernels' registers from the program. With one everything runs again in the CUDA build.
+# test says that it is skipped, but the one that reads the kernels' registers from the program. With one everything runs
+# again in the CUDA build.
 cuda_tests() { find tests/cuda -name 'test_*.cpp' -exec basename {} .cpp \; 2>/dev/null | sort; }
 suites_of() { # the names of the executables' test suites, as one regular expression for ctest
   local test

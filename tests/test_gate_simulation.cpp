@@ -158,8 +158,8 @@ TEST(GateSimulation, RatesHoldAndReadmeQuotesThem) {
   // A plan of 45 cells, 44 typical and one worst, nothing changed: runs with a confirmed FAIL.
   const double suite = 1 - std::pow(1 - same.fail, 44) * (1 - same_worst.fail);
   const std::string paragraph = fmt::format(
-      "With the noise measured on an H200 (standard deviation between processes {:.2f} % in the typical cell, {:.1f} % "
-      "in the worst) {} simulated runs a case say: nothing changed, the typical cell passes {:.1f} % of the time after "
+      "With the noise assumed (standard deviation between processes {:.2f} % in the typical cell, {:.1f} % in the worst, "
+      "as of attention kernels on an H200) {} simulated runs a case say: nothing changed, the typical cell passes {:.1f} % of the time after "
       "{:.1f} blocks and fails {:.2f} %; the worst fails {:.2f} % and stays inconclusive {:.0f} %. Slower by 3 %: the "
       "typical cell fails {:.1f} % of the time and passes {:.2f} %; the worst passes {:.1f} %, and at 10 % it fails "
       "{:.0f} %. Slower by exactly the margin of 2 %: the typical cell fails {:.0f} %, is inconclusive {:.0f} % and "

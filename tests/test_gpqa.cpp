@@ -11,23 +11,12 @@
 
 #include "kernels/base/error.h"
 #include "suites/gpqa.h"
+#include "tests/says.h"
 
 namespace kdabench::suites {
 namespace {
 
 namespace fs = std::filesystem;
-
-template <class Work> std::string message(const Work& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-#define EXPECT_SAYS(work, part) \
-  EXPECT_NE(message([&] { work; }).find(part), std::string::npos) << message([&] { work; })
 
 struct Reading {
   const char* generated;

@@ -17,20 +17,14 @@
 #include "suites/fit.h"
 #include "suites/memory.h"
 #include "suites/runner.h"
+#include "tests/says.h"
 
 namespace kdabench {
 namespace {
 
-// The message of the Error that `work` throws.
-template <class Work> std::string message(const Work& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using test::message;
 
+// The message of the Error that `work` throws.
 Registry all_architectures() {
   Registry registry;
   registry.add(kimi_linear_architecture());

@@ -16,23 +16,18 @@
 #include "kernels/base/error.h"
 #include "suites/csv.h"
 #include "suites/mmlu.h"
-#include "tests/sha256.h"
+#include "suites/sha256.h"
+#include "tests/says.h"
 
 namespace kdabench::suites {
 namespace {
 
-using test::sha256;
+using test::message;
+using test::Ran;
+using test::run_kdabench;
+
 
 // The message of the Error that `work` throws.
-template <class Work> std::string message(const Work& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 // Empty when the data is not there: the test then says "skipped: no data".
 std::string data_folder() {
   const char* data = std::getenv("KDABENCH_DATA");
@@ -46,21 +41,6 @@ std::string all_prompts(MmluStyle style, const std::vector<MmluTask>& tasks) {
     for (const MmluQuestion& question : task.questions) bytes += prefix + mmlu_question(style, question) + '\0';
   }
   return bytes;
-}
-
-// The command line as a shell sees it.
-struct Ran {
-  int code;
-  std::string out, err;
-};
-Ran run(std::vector<std::string> words) {
-  words.insert(words.begin(), "kdabench");
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  const int code = run_command_line(static_cast<int>(argv.size()), argv.data(), Parts{});
-  return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
 }
 
 // A folder with one subject that is as long as MMLU's, to be spoilt.
@@ -88,7 +68,7 @@ class MmluFolder : public testing::Test {
     std::ofstream(path(split), std::ios::binary) << text;
   }
   void refused(const std::string& says, const std::string& subject = "abstract_algebra") const {
-    const Ran ran = run({"mmlu-prompts", "--data", root_.string(), "--subject", subject});
+    const Ran ran = run_kdabench({"mmlu-prompts", "--data", root_.string(), "--subject", subject});
     EXPECT_EQ(ran.code, 2);
     EXPECT_EQ(ran.out, "");
     EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
@@ -215,7 +195,7 @@ TEST(Mmlu, GoldenHashes) {
 TEST(Mmlu, TheCommandPrintsWhatIsHashed) {
   const std::string folder = data_folder();
   if (folder.empty()) GTEST_SKIP() << "skipped: no data";
-  const Ran ran = run({"mmlu-prompts", "--style", "hendrycks", "--data", folder + "/mmlu", "--subject", "anatomy"});
+  const Ran ran = run_kdabench({"mmlu-prompts", "--style", "hendrycks", "--data", folder + "/mmlu", "--subject", "anatomy"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\0'), 135);
   EXPECT_TRUE(ran.out == all_prompts(MmluStyle::kHendrycks, read_mmlu(folder, "anatomy")));
@@ -284,7 +264,7 @@ TEST(Mmlu, AccuracyByHand) {
 
 TEST_F(MmluFolder, IsReadFromEitherFolder) {
   for (const auto& folder : {root_, root_ / "mmlu"}) {
-    const Ran ran = run({"mmlu-prompts", "--data", folder.string(), "--subject", "abstract_algebra"});
+    const Ran ran = run_kdabench({"mmlu-prompts", "--data", folder.string(), "--subject", "abstract_algebra"});
     EXPECT_EQ(ran.code, 0) << ran.err;
     EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\0'), 100);
     EXPECT_NE(ran.out.find("\n\nq4\nA. None\nB.  b\nC. c \nD. d, e\nAnswer: C\n\nq0\nA. None"), std::string::npos);

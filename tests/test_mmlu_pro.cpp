@@ -11,23 +11,14 @@
 
 #include "kernels/base/error.h"
 #include "suites/mmlu_pro.h"
+#include "tests/says.h"
 
 namespace kdabench::suites {
 namespace {
 
+using test::message;
+
 namespace fs = std::filesystem;
-
-template <class Work> std::string message(const Work& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-#define EXPECT_SAYS(work, part) \
-  EXPECT_NE(message([&] { work; }).find(part), std::string::npos) << message([&] { work; })
 
 struct Reading {
   const char* generated;

@@ -8,24 +8,20 @@
 
 #include "harness/cli.h"
 #include "suites/ruler/ruler.h"
+#include "suites/sha256.h"
 #include "suites/text.h"
 #include "tests/ruler_texts.h"
-#include "tests/sha256.h"
+#include "tests/says.h"
 
 namespace kdabench::suites {
 namespace {
 
+using test::message;
+using test::Ran;
+using test::run_kdabench;
+
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
-
-template <class Work> std::string message(const Work& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string lines_of(const std::vector<RulerSample>& samples) {
   std::string lines;
@@ -55,20 +51,6 @@ class RulerTexts : public testing::Test {
     return message([&] { generate(task, length, samples, 42, tokenizer); });
   }
 };
-
-struct Ran {
-  int code;
-  std::string out, err;
-};
-Ran run(std::vector<std::string> words) {
-  words.insert(words.begin(), "kdabench");
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  testing::internal::CaptureStdout();
-  testing::internal::CaptureStderr();
-  const int code = run_command_line(static_cast<int>(argv.size()), argv.data(), Parts{});
-  return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
-}
 
 // SHA-256 of the files that NVIDIA/RULER's scripts/data/prepare.py (commit c3f5e3b4f87f; Python 3.11.7, NumPy 2.4.6,
 // SciPy 1.17.1) wrote from the same made-up texts, with tiktoken 0.12 over the same ranks and the sentences of
@@ -104,9 +86,9 @@ TEST_F(RulerTexts, OfficialFiles) {
       {"vt", "ab8fc2c3f62eef96352b02be943c5dcc8dc0c31237177412eaea56cbf0e1a9f7"}};
   EXPECT_EQ(of_8192_seed_7.size(), ruler_tasks().size());
   for (const auto& [task, hash] : of_8192_seed_7)
-    EXPECT_EQ(test::sha256(lines_of(generate(task, 8192, 2, 7))), hash) << task;
+    EXPECT_EQ(sha256(lines_of(generate(task, 8192, 2, 7))), hash) << task;
   for (const auto& [task, hash] : of_3000_seed_11)
-    EXPECT_EQ(test::sha256(lines_of(generate(task, 3000, 2, 11))), hash) << task;
+    EXPECT_EQ(sha256(lines_of(generate(task, 3000, 2, 11))), hash) << task;
 }
 
 // With the real texts and cl100k: the files that the official programs wrote.
@@ -130,7 +112,7 @@ TEST(Ruler, GoldenFiles) {
 }
 
 TEST_F(RulerTexts, WordsBeyondTheLists) {
-  EXPECT_EQ(test::sha256(lines_of(generate("cwe", 200000, 1, 7, ranks(), "more"))),
+  EXPECT_EQ(sha256(lines_of(generate("cwe", 200000, 1, 7, ranks(), "more"))),
             "35b1c1a002ed3585dc816a6809f8ce4d9b9deedcbb2fcf8a5676dd2fcf07e3f4");
   EXPECT_NE(message([&] { generate("cwe", 200000, 1, 7); }).find("wants more than the 4921 words there are; put "
                                                                 "english_words.json"), std::string::npos)
@@ -218,7 +200,7 @@ TEST_F(RulerTexts, TheCommand) {
     Strings words = {"ruler-generate", "--tokenizer", "bytes", "--data", root().string(), "--out", out.string(),
                      "--samples", "2"};
     words.insert(words.end(), more.begin(), more.end());
-    return run(words);
+    return run_kdabench(words);
   };
   Ran ran = generated({"--task", "vt,qa_1,vt", "--length", "8K"});
   EXPECT_EQ(ran.code, 0) << ran.err;
