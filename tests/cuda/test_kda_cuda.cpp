@@ -49,7 +49,7 @@ struct Bounds {
 };
 Bounds decode_bounds(const DeltaShape& s) {
   const bool bf16 = s.state != StateType::kAccum;
-  return {bounds::kDeltaDecodeOut, bf16 ? bounds::kDeltaDecodeStateBf16 : bounds::kDeltaDecodeState};
+  return {bounds::kBf16Once, bf16 ? bounds::kDeltaDecodeStateBf16 : bounds::kDeltaDecodeState};
 }
 Bounds prefill_bounds(const DeltaShape& s) {
   const double kept = s.state == StateType::kAccum ? 0 : bounds::kBf16Once;  // another neighbour of what was rounded
