@@ -28,6 +28,8 @@ Examples:
   kdabench run decode --config kimi-linear-48b-a3b --device cuda --context 1M --dry-run
                                                          bytes and floors of every cell; needs no GPU
   kdabench run decode --device cuda --protocol same-memory --cache-budget 56GB --context 1M
+  kdabench run prefill --config kimi-linear-48b-a3b --device cuda --context 4K,64K --dry-run
+                                                         time to the first token; how long that takes to measure
   kdabench run ruler mmlu --checkpoint DIR --data DIR --device cuda --out scores.json
                                                          accuracy of a checkpoint; --dry-run says how long it takes
   kdabench claims report.json                            the paper's claims: reproduced or not, and why

@@ -18,6 +18,14 @@ double gb(int64_t bytes) { return static_cast<double>(bytes) * 1e-9; }
 
 }  // namespace
 
+std::string prefill_estimate(const std::vector<suites::Forecast>& rows) {
+  double seconds = 0;
+  for (const suites::Forecast& row : rows) seconds += row.seconds.value_or(0);
+  if (seconds == 0) return "";
+  return fmt::format("prefill: about {} at assumed rates, check and warm-up in it, besides making the weights",
+                     readable_seconds(seconds));
+}
+
 int print_dry_run(const RunOptions& options, const std::vector<const suites::Suite*>& wanted,
                   const suites::Plan& plan) {
   const std::vector<ScoreForecast> scores = score_forecast(wanted, plan);
@@ -49,11 +57,13 @@ int print_dry_run(const RunOptions& options, const std::vector<const suites::Sui
 
   size_t name_width = 5;
   for (const suites::Peer& peer : plan.peers) name_width = std::max(name_width, peer.name.size());
-  constexpr const char* kRow = "{:<7} {:<{}} {:>7} {:>6} {:<11} {:>10} {:>10} {:>9} {:>9} {:>9}  {:<4} {:>9}\n";
+  const std::vector<suites::Forecast> rows = suites::forecast(wanted, plan, device);
+  const std::string estimate = prefill_estimate(rows);
+  constexpr const char* kRow = "{:<7} {:<{}} {:>7} {:>6} {:<11} {:>10} {:>10} {:>9} {:>9} {:>9}  {:<4} {:>9}{}\n";
   fmt::print(kRow, "suite", "model", name_width, "context", "batch", "protocol", "weights GB", "cache GB", "state GB",
-             "work GB", "total GB", "fits", "floor ms");
+             "work GB", "total GB", "fits", "floor ms", estimate.empty() ? "" : "     time");
   std::vector<std::string> refusals;
-  for (const suites::Forecast& row : suites::forecast(wanted, plan, device)) {
+  for (const suites::Forecast& row : rows) {
     const reports::Axes& axes = row.task.cell.axes;
     const SessionBytes& bytes = row.fit.bytes;
     fmt::print(kRow, row.task.suite->name, axes.model, name_width, reports::readable_tokens(axes.context),
@@ -61,11 +71,13 @@ int print_dry_run(const RunOptions& options, const std::vector<const suites::Sui
                fmt::format("{:.4f}", gb(row.weight_bytes)), fmt::format("{:.4f}", gb(bytes.cache)),
                fmt::format("{:.4f}", gb(bytes.state)), fmt::format("{:.4f}", gb(bytes.workspace)),
                fmt::format("{:.4f}", gb(row.weight_bytes + bytes.total())), row.fit.fits ? "yes" : "no",
-               row.task.suite->needs_ceilings ? fmt::format("{:.4g}", row.floor_ns * 1e-6) : "-");
+               row.task.suite->needs_ceilings ? fmt::format("{:.4g}", row.floor_ns * 1e-6) : "-",
+               estimate.empty() ? "" : fmt::format("{:>9}", row.seconds ? readable_seconds(*row.seconds) : "-"));
     if (!row.fit.fits) refusals.push_back(row.task.cell.id + ": " + row.fit.reason);
   }
   if (!refusals.empty()) fmt::print("\nThese will be recorded as oom:\n");
   for (const std::string& line : refusals) fmt::print("  {}\n", line);
+  if (!estimate.empty()) fmt::print("\n{}.\n", estimate);
   fmt::print("\nGB are 1e9 bytes. The floor counts experts as expected under uniform routing.\n");
   return 0;
 }

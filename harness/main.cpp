@@ -8,6 +8,7 @@
 #include "suites/gpqa_suite.h"
 #include "suites/memory.h"
 #include "suites/mmlu_suite.h"
+#include "suites/prefill.h"
 #include "suites/ruler_suite.h"
 #include "suites/synthetic_suite.h"
 
@@ -16,8 +17,8 @@ int main(int argc, char** argv) {
   parts.registry.add(kdabench::kimi_linear_architecture());
   parts.registry.add(kdabench::mla_architecture());
   parts.registry.add(kdabench::gdn_h_architecture());
-  parts.suites = {kdabench::suites::decode_suite(), kdabench::suites::memory_suite(), kdabench::suites::mmlu_suite(),
-                  kdabench::suites::ruler_suite(), kdabench::suites::synthetic_suite(),
+  parts.suites = {kdabench::suites::decode_suite(), kdabench::suites::prefill_suite(), kdabench::suites::memory_suite(),
+                  kdabench::suites::mmlu_suite(), kdabench::suites::ruler_suite(), kdabench::suites::synthetic_suite(),
                   kdabench::suites::mmlu_pro_suite(), kdabench::suites::bbh_suite(), kdabench::suites::gpqa_suite()};
   return kdabench::run_command_line(argc, argv, parts);
 }

@@ -299,6 +299,8 @@ suites::Plan resolve(const RunOptions& options, const Registry& registry) {
   for (const SweepFlags& sweep : options.sweeps) add_sweep(sweep, plan.device, plan.points);
   plan.steps = parse_integer("steps", options.steps, 1);
   plan.warmup = parse_integer("warmup", options.warmup, 0);
+  plan.chunk = parse_count("chunk", options.chunk);
+  plan.seconds = parse_real("seconds", options.seconds, 0);
   plan.fill = parse_choice("fill", options.fill, {"random", "prefill"});
   plan.seed = static_cast<uint64_t>(parse_integer("seed", options.seed, 0));
   plan.breakdown = options.breakdown;

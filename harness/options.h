@@ -36,7 +36,7 @@ struct SweepFlags {
 
   template <class V> void fields(V&& v) {
     constexpr const char* kGroup = "What to measure";
-    v("context", context, kGroup, "tokens cached before the first timed step; 4K is 4096, 1M is 2^20");
+    v("context", context, kGroup, "tokens cached before the first timed step, or of the prompt; 4K is 4096, 1M is 2^20");
     v("batch", batch, kGroup, "sequences decoded together (same-batch)");
     v("protocol", protocol, kGroup, "same-batch, same-memory: the largest batch that fits, or both");
     v("cache-budget", cache_budget, kGroup,
@@ -75,7 +75,7 @@ struct RunOptions {
   std::vector<std::string> suites;            // positional
   std::string models = "kimi-linear,mla,gdn-h", config = "tiny", device = "cpu", dtype, hybrid_ratio;
   SweepFlags sweep;
-  std::string steps = "32", warmup = "8", fill = "random", seed = "1", timeout = "0";
+  std::string steps = "32", warmup = "8", chunk = "16K", seconds = "1", fill = "random", seed = "1", timeout = "0";
   ModelFlags model;
   AccuracyFlags accuracy;
   std::string checkpoint;
@@ -94,8 +94,10 @@ struct RunOptions {
     v("hybrid-ratio", hybrid_ratio, kWhat, "linear layers to each full-attention layer, e.g. 3:1 or 1:1,7:1");
     sweep.fields(v);
     constexpr const char* kHow = "How";
-    v("steps", steps, kHow, "timed decode steps");
+    v("steps", steps, kHow, "timed decode steps; prefill: most repetitions of a prompt");
     v("warmup", warmup, kHow, "decode steps before the clock; they end at the context asked for");
+    v("chunk", chunk, kHow, "prefill: tokens of all prompts read in one pass");
+    v("seconds", seconds, kHow, "prefill: a prompt is read again until so many seconds have passed");
     v("fill", fill, kHow, "how the cache is filled: random (seeded) or prefill (real)");
     v("seed", seed, kHow, "seed of weights and inputs");
     v("breakdown", breakdown, kHow, "take the decode step apart: time and floor of each part");

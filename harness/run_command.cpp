@@ -41,12 +41,16 @@ Exit codes: 0 every cell is ok, oom or skipped; 2 a cell ended in an error, or t
 nothing at all fits the device; 3 a cell ran into --timeout; 4 a measurement is invalid; 5 a result is incorrect.)";
 
 // Cells of an earlier run with the same --out, by id. Those that ended in an error or a timeout are measured again.
-std::map<std::string, Cell> kept_cells(const std::vector<Cell>& cells, const suites::Plan& plan) {
+std::map<std::string, Cell> kept_cells(const std::vector<Cell>& cells, const std::vector<suites::Task>& tasks) {
+  std::map<std::string, const reports::Axes*> wanted;
+  for (const suites::Task& task : tasks) wanted[task.cell.id] = &task.cell.axes;
   std::map<std::string, Cell> kept;
   for (const Cell& cell : cells) {
     if (cell.status == "error" || cell.status == "timeout") continue;
     if (cell.axes.protocol == "accuracy") continue;  // made again from its items, which know their prompts
-    require(cell.axes.steps == plan.steps && cell.axes.fill == plan.fill, "--resume found ", cell.id,
+    const auto at = wanted.find(cell.id);
+    if (at == wanted.end()) continue;
+    require(cell.axes.steps == at->second->steps && cell.axes.fill == at->second->fill, "--resume found ", cell.id,
             " measured with --steps ", cell.axes.steps, " --fill ", cell.axes.fill,
             "; give the same, or --force to start again.");
     kept[cell.id] = cell;
@@ -63,7 +67,9 @@ std::string summary(const Cell& cell) {
                         cell.axes.task.value_or(""));
   if (cell.status != "ok") return fmt::format("{}: {}. {}", where, cell.status, cell.status_reason);
   if (cell.timing) {
-    std::string line = fmt::format("{}: {} ms a step", where, reports::readable_ms(cell.timing->stats.median_ns));
+    const double rate = cell.throughput ? cell.throughput->tokens_per_s : 0;
+    std::string line = fmt::format("{}: {} ms ", where, reports::readable_ms(cell.timing->stats.median_ns)) +
+                       (cell.prefill ? fmt::format("a prompt, {:.4g} tokens/s", rate) : "a step");
     if (cell.floor && cell.floor->fraction) line += fmt::format(", {:.0f} % of its floor", 100 * *cell.floor->fraction);
     return line;
   }
@@ -144,11 +150,12 @@ void check_output(const RunOptions& options) {
 }
 
 // A run in which no cell fits is a mistake in the command line, found before any work.
-void check_something_fits(const std::vector<const suites::Suite*>& wanted, const suites::Plan& plan) {
+void check_something_fits(const std::vector<const suites::Suite*>& wanted, const std::vector<suites::Forecast>& rows,
+                          const suites::Plan& plan) {
   std::string first;
   for (const suites::Suite* suite : wanted)
     if (suite->scores()) return;             // these choose what fits
-  for (const suites::Forecast& row : suites::forecast(wanted, plan, {device_memory(plan.device), 0, 0})) {
+  for (const suites::Forecast& row : rows) {
     if (row.fit.fits) return;
     if (first.empty()) first = row.task.cell.id + ": " + row.fit.reason;
   }
@@ -191,7 +198,10 @@ int measure(const Call& call, RunOptions& options, const std::vector<const suite
   std::string reason;
   require(plan.device != DeviceKind::kCuda || cuda_available(&reason), "--device cuda is not available: ", reason);
   check_output(options);
-  check_something_fits(wanted, plan);
+  const AssumedRates rates = assumed_rates(plan.device);
+  const std::vector<suites::Forecast> cells =
+      suites::forecast(wanted, plan, {device_memory(plan.device), rates.read_bytes_per_s, rates.flops_per_s});
+  check_something_fits(wanted, cells, plan);
   const std::vector<ScoreForecast> scores = score_forecast(wanted, plan);
 
   Probe here = probe(plan.device);
@@ -220,12 +230,13 @@ int measure(const Call& call, RunOptions& options, const std::vector<const suite
   report.devices = {here.device};
 
   const std::vector<suites::Task> all = suites::tasks(wanted, plan);
-  std::map<std::string, Cell> kept = kept_cells(earlier, plan);
+  std::map<std::string, Cell> kept = kept_cells(earlier, all);
   size_t known = 0;
   for (const suites::Task& task : all) known += kept.count(task.cell.id);
   ProgressLine line(progress_style(options.progress), all.size() - known);
   if (known > 0) line.note(fmt::format("kept {} of {} cells", known, all.size()));
   if (!scores.empty()) line.note(estimate_text(scores));
+  if (const std::string about = prefill_estimate(cells); !about.empty()) line.note(about);
   if (items && items->kept() > 0) line.note(fmt::format("kept {} scored items", items->kept()));
   if (std::any_of(wanted.begin(), wanted.end(), [](const suites::Suite* suite) { return suite->needs_ceilings; })) {
     line.starting("ceilings of the device");

@@ -31,17 +31,17 @@ double seconds_of(const suites::Plan& plan, const suites::Peer& peer, const suit
   return seconds;
 }
 
-std::string readable_seconds(double seconds) {
-  if (seconds < 90) return fmt::format("{:.0f} s", std::max(1., seconds));
-  if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
-  return fmt::format("{:.1f} h", seconds / 3600);
-}
-
 }  // namespace
 
 // An H200: the read bandwidth a stream reaches, and dense bf16 tensor cores; or a desktop CPU.
 AssumedRates assumed_rates(DeviceKind device) {
   return device == DeviceKind::kCuda ? AssumedRates{4.3e12, 800e12} : AssumedRates{40e9, 100e9};
+}
+
+std::string readable_seconds(double seconds) {
+  if (seconds < 90) return fmt::format("{:.0f} s", std::max(1., seconds));
+  if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
 }
 
 std::vector<ScoreForecast> score_forecast(const std::vector<const suites::Suite*>& wanted, const suites::Plan& plan) {

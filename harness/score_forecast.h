@@ -24,6 +24,9 @@ AssumedRates assumed_rates(DeviceKind device);
 // an Error here. Cells of other suites are not in it.
 std::vector<ScoreForecast> score_forecast(const std::vector<const suites::Suite*>& suites, const suites::Plan& plan);
 
+// 3 s, 12 min, 1.5 h; no less than 1 s.
+std::string readable_seconds(double seconds);
+
 // One sentence over all of them.
 std::string estimate_text(const std::vector<ScoreForecast>& forecasts);
 

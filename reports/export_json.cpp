@@ -80,7 +80,8 @@ Exported google_benchmark_form(const Report& report) {
     const size_t instance = instances[family]++;
     const std::vector<double> samples = samples_of(cell);
     const auto counters = [&](Json& json, double step_ns) {
-      if (step_ns > 0) json["items_per_second"] = double(cell.axes.batch) * 1e9 / step_ns;
+      const double each = cell.suite == "prefill" ? double(cell.axes.context) : 1;
+      if (step_ns > 0) json["items_per_second"] = each * double(cell.axes.batch) * 1e9 / step_ns;
       if (cell.floor && step_ns > 0) json["bytes_per_second"] = double(cell.floor->bytes) * 1e9 / step_ns;
     };
     for (size_t i = 0; i < samples.size(); ++i) {

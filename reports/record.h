@@ -107,12 +107,12 @@ struct Axes {
     v("config", config, "preset or checkpoint folder name, and what differs from it: +rope, +bf16-state");
     v("device", device, "cpu or cuda");
     v("dtype", dtype, "activations and weights: fp32 or bf16");
-    v("context", context, "tokens cached before the first timed step");
+    v("context", context, "tokens cached before the first timed step; prefill: tokens of the prompt");
     v("batch", batch, "sequences decoded together");
     v("protocol", protocol, "same-batch, same-memory, or accuracy");
     v("cache_budget_bytes", cache_budget_bytes, "same-memory: bytes the caches of all sequences may take");
-    v("fill", fill, "how the cache was filled: random or prefill");
-    v("steps", steps, "timed decode steps");
+    v("fill", fill, "how the cache was filled: random or prefill; empty: nothing was cached");
+    v("steps", steps, "timed decode steps; prefill: most repetitions");
     v("task", task, "kernel or task, in suites with several cells at one point");
   }
 };
@@ -163,8 +163,8 @@ struct Timing {
   template <class V> void fields(V&& v) {
     v("clock", clock, "cuda_event or steady_clock");
     v("graph", graph, "whether a step was one CUDA graph launch");
-    v("stats", stats, "one decode step of the whole batch");
-    v("tpot_ns", tpot_ns, "median step / batch");
+    v("stats", stats, "one decode step of the whole batch; prefill: the whole prompt of every sequence");
+    v("tpot_ns", tpot_ns, "median step / batch; prefill: time to the first token, median / batch");
     v("wall_median_ns", wall_median_ns, "host clock over the timed loop / steps");
     v("build_graph_ns", build_graph_ns, "time to capture and instantiate the graph");
   }
@@ -174,7 +174,7 @@ struct Throughput {
   double tokens_per_s = 0;
   std::optional<double> bytes_per_s;   // floor bytes / median
   template <class V> void fields(V&& v) {
-    v("tokens_per_s", tokens_per_s, "batch / median step");
+    v("tokens_per_s", tokens_per_s, "tokens of all sequences in a step / median step: one each in decode, the prompts' in prefill");
     v("bytes_per_s", bytes_per_s, "floor bytes / median step");
   }
 };
@@ -292,7 +292,7 @@ struct Energy {
   std::string reason;
   template <class V> void fields(V&& v) {
     v("joules", joules, "energy of the board over the window, from the driver's counter");
-    v("joules_per_token", joules_per_token, "joules / tokens decoded in the window");
+    v("joules_per_token", joules_per_token, "joules / tokens decoded, or read in prefill, in the window");
     v("mean_watts", mean_watts, "joules / window");
     v("window_ns", window_ns, "the timed loop by the host's clock");
     v("reason", reason, "why entries above are null");
@@ -390,6 +390,17 @@ struct Kernels {
   }
 };
 
+// How a prompt was read.
+struct Prefill {
+  int64_t pass_tokens = 0, passes = 0;
+  double seconds_asked = 0;
+  template <class V> void fields(V&& v) {
+    v("pass_tokens", pass_tokens, "most tokens of a sequence read in one pass");
+    v("passes", passes, "passes a prompt was cut into");
+    v("seconds_asked", seconds_asked, "the prompt was read again until this much time had passed, at most axes.steps times");
+  }
+};
+
 struct Cell {
   std::string id;                      // suite/model=..;config=..;..: canonical, the join key
   std::string suite;
@@ -404,6 +415,7 @@ struct Cell {
   std::optional<Kernels> kernels;
   std::optional<Breakdown> breakdown;
   std::optional<Launches> launches;
+  std::optional<Prefill> prefill;
   std::optional<Accuracy> accuracy;
   std::optional<Items> items;
   std::optional<GpuState> gpu_state;
@@ -422,6 +434,7 @@ struct Cell {
     v("kernels", kernels, "kernels that served each part of the step, as the launchers chose them; null: no such part");
     v("breakdown", breakdown, "where the time of a step goes, when it was asked for");
     v("launches", launches, "what the host asks of the device for one step");
+    v("prefill", prefill, "how the prompt was read, in the suite prefill");
     v("accuracy", accuracy, "the check that ran before the clock, or a score");
     v("items", items, "single results behind the score");
     v("gpu_state", gpu_state, "what the GPU did meanwhile");

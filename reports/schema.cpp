@@ -38,17 +38,17 @@ void constrain(Json& schema, std::string_view name) {
   if (is_amount(name) && name != "remainder_ns") schema["minimum"] = 0;  // parts may overlap: a remainder below 0
 }
 
-// A wrong result has no speed, and a decode cell that is ok has one.
+// A wrong result has no speed, and a decode or prefill cell that is ok has one.
 void constrain_cell(Json& schema) {
   const auto status_is_ok = Json::object({{"properties", {{"status", {{"const", "ok"}}}}}});
-  const auto decode_is_ok =
-      Json::object({{"properties", {{"suite", {{"const", "decode"}}}, {"status", {{"const", "ok"}}}}}});
+  const auto timed_is_ok = Json::object(
+      {{"properties", {{"suite", {{"enum", {"decode", "prefill"}}}}, {"status", {{"const", "ok"}}}}}});
   Json speed = Json::object();
   speed["properties"] = {{"timing", false}, {"throughput", false}, {"status_reason", {{"minLength", 1}}}};
   Json both = Json::object();
   both["required"] = Json::array({"timing", "throughput"});
   schema["allOf"] = Json::array({Json::object({{"if", status_is_ok}, {"else", speed}}),
-                                 Json::object({{"if", decode_is_ok}, {"then", both}})});
+                                 Json::object({{"if", timed_is_ok}, {"then", both}})});
 }
 
 template <class T> Json schema_of(std::string_view name, bool nullable = false) {

@@ -163,7 +163,7 @@ Grid sweep(const std::vector<const Cell*>& cells, bool decode) {
     batches.insert(axes.batch);
     tasks |= axes.task.has_value();
     floors |= cell->floor && cell->floor->fraction;
-    caches |= cell->memory.has_value() && !same_memory;  // there the caches fill the budget of the heading
+    caches |= decode && cell->memory && !same_memory;  // there the caches fill the budget of the heading
   }
   const bool show_batch = same_memory || batches.size() > 1;
   const bool amortised = decode && (same_memory || batches != std::set<int64_t>{1});
@@ -178,6 +178,7 @@ Grid sweep(const std::vector<const Cell*>& cells, bool decode) {
     if (same_memory) grid.columns.push_back({model, "batch"});
     if (amortised) grid.columns.push_back({model, "ms/step"});
     grid.columns.push_back({model, decode ? "TPOT ms" : "ms"});
+    if (!decode) grid.columns.push_back({model, "tokens/s"});
     if (floors) grid.columns.push_back({model, "of floor"});
     if (caches) grid.columns.push_back({model, "cache"});
   }
@@ -200,6 +201,7 @@ Grid sweep(const std::vector<const Cell*>& cells, bool decode) {
       line.push_back(timed  ? readable_ms(time[model])
                      : cell ? (cell->status == "ok" ? "no time" : cell->status)
                             : "-");
+      if (!decode) line.push_back(timed && cell->throughput ? fmt::format("{:.0f}", cell->throughput->tokens_per_s) : "-");
       if (floors)
         line.push_back(timed && cell->floor && cell->floor->fraction ? percent(*cell->floor->fraction) : "-");
       if (caches)

@@ -162,14 +162,15 @@ void check_cell(const Cell& cell, const std::string& path, std::vector<Violation
     wanted(near(*cell.floor->fraction, cell.floor->time_ns / s.median_ns), ".floor.fraction",
            fmt::format("wanted time_ns / median = {}, found {}", cell.floor->time_ns / s.median_ns,
                        *cell.floor->fraction));
-  if (cell.suite != "decode") return;  // only there does one step make one token of each sequence
-  const double tokens_per_s = static_cast<double>(cell.axes.batch) * 1e9 / s.median_ns;
+  if (cell.suite != "decode" && cell.suite != "prefill") return;  // only there is it known how many tokens a step has
+  const double each = cell.suite == "decode" ? 1 : static_cast<double>(cell.axes.context);
+  const double tokens_per_s = each * static_cast<double>(cell.axes.batch) * 1e9 / s.median_ns;
   if (cell.throughput)
     wanted(near(cell.throughput->tokens_per_s, tokens_per_s), ".throughput.tokens_per_s",
-           fmt::format("wanted batch / median step = {}, found {}", tokens_per_s,
+           fmt::format("wanted tokens of a step / median step = {}, found {}", tokens_per_s,
                        cell.throughput->tokens_per_s));
-  wanted(near(cell.timing->tpot_ns * tokens_per_s, 1e9), ".timing.tpot_ns",
-         fmt::format("wanted median step / batch = {}, found {}", 1e9 / tokens_per_s, cell.timing->tpot_ns));
+  wanted(near(cell.timing->tpot_ns * tokens_per_s, each * 1e9), ".timing.tpot_ns",
+         fmt::format("wanted median step / batch = {}, found {}", each * 1e9 / tokens_per_s, cell.timing->tpot_ns));
 }
 
 }  // namespace

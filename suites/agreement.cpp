@@ -38,6 +38,18 @@ std::vector<int32_t> seeded_ids(uint64_t seed, const std::string& name, int64_t 
   return ids;
 }
 
+std::vector<int32_t> routing_of(std::span<const int32_t> experts, int64_t batch, int64_t tokens, int64_t top_k,
+                                int64_t first, int64_t count) {
+  require(static_cast<int64_t>(experts.size()) % std::max<int64_t>(1, batch * tokens * top_k) == 0, "routing: wanted layers of ",
+          batch * tokens * top_k, " experts, found ", experts.size(), ".");
+  std::vector<int32_t> part;
+  for (int64_t row = 0; row * tokens * top_k < static_cast<int64_t>(experts.size()); ++row) {  // layers * batch rows
+    const auto begin = experts.begin() + (row * tokens + first) * top_k;
+    part.insert(part.end(), begin, begin + count * top_k);
+  }
+  return part;
+}
+
 namespace {
 
 struct Pair {
@@ -49,37 +61,39 @@ struct Pair {
 // per cent without being a fault of anything.
 Pair read_twice(Session& session, const std::vector<int32_t>& ids, int64_t context, int64_t batch, int64_t top_k,
                 uint64_t seed) {
+  const int64_t tokens = static_cast<int64_t>(ids.size()) / batch;
   Pair logits;
   session.reset();
   session.fill_random(context, seed);
   logits.at_once = session.forward(ids, Logits::kLast);
-  const std::vector<int32_t> experts = session.chosen_experts();  // [MoE layers, batch tokens, top_k]
+  const std::vector<int32_t> experts = session.chosen_experts();
 
   session.reset();
   session.fill_random(context, seed);
-  std::vector<int32_t> column(static_cast<size_t>(batch)), routing;
-  for (int64_t t = 0; t < kCheckTokens; ++t) {
+  std::vector<int32_t> piece;
+  for (int64_t first = 0, count; first < tokens; first += count) {
+    const int64_t before_single = tokens - kCheckTokens - first;
+    count = std::clamp<int64_t>(before_single, 1, kCheckPiece);
+    piece.clear();
     for (int64_t b = 0; b < batch; ++b)
-      column[static_cast<size_t>(b)] = ids[static_cast<size_t>(b * kCheckTokens + t)];
-    routing.clear();
-    for (auto i = static_cast<size_t>(t * top_k); i < experts.size(); i += static_cast<size_t>(kCheckTokens * top_k))
-      routing.insert(routing.end(), experts.begin() + i, experts.begin() + i + top_k);
-    logits.one_by_one = session.forward(column, t + 1 == kCheckTokens ? Logits::kLast : Logits::kNone, routing);
+      piece.insert(piece.end(), ids.begin() + b * tokens + first, ids.begin() + b * tokens + first + count);
+    logits.one_by_one = session.forward(piece, first + count == tokens ? Logits::kLast : Logits::kNone,
+                                        routing_of(experts, batch, tokens, top_k, first, count));
   }
   return logits;
 }
 
 }  // namespace
 
-bool prefill_agrees_with_decode(Bench& bench, Session& session, reports::Cell& cell) {
+bool prefill_agrees_with_decode(Bench& bench, Session& session, int64_t context, int64_t tokens, reports::Cell& cell) {
   const NvtxRange range("check");
-  const int64_t context = cell.axes.context, batch = cell.axes.batch, vocabulary = bench.plan.config.vocab_size;
+  const int64_t batch = cell.axes.batch, vocabulary = bench.plan.config.vocab_size;
   const double bound = bench.plan.precision == Precision::kBf16    ? bounds::kPrefillVsDecodeBf16
                        : bench.plan.config.state_dtype != "fp32" ? bounds::kPrefillVsDecodeBf16State
                                                                  : bounds::kPrefillVsDecodeFp32;
   bench.host.progress("check", 0.1);
   bench.deadline.check("the check");
-  const std::vector<int32_t> ids = seeded_ids(bench.plan.seed, "agreement", batch, kCheckTokens, vocabulary);
+  const std::vector<int32_t> ids = seeded_ids(bench.plan.seed, "agreement", batch, tokens, vocabulary);
   const Pair logits =
       read_twice(session, ids, context, batch, bench.plan.config.num_experts_per_token, bench.plan.seed);
   const auto wanted = static_cast<size_t>(batch * vocabulary);

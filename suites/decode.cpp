@@ -1,7 +1,6 @@
 #include "suites/decode.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "suites/gpu_state.h"
 #include "suites/memory.h"
 #include "suites/runner.h"
+#include "suites/timed.h"
 
 namespace kdabench::suites {
 namespace {
@@ -59,21 +59,8 @@ void record_floor(const Bench& bench, Session& session, reports::Cell& cell) {
   const NumberBytes bytes = number_bytes(bench.plan.precision);
   const StepCost cost = decode_cost(bench.plan.config, bench.peer.layout, bytes, axes.batch,
                                     axes.context + (axes.steps - 1) / 2, measured.value_or(expected));
-  reports::Floor floor;
-  floor.bytes = cost.bytes();
-  floor.flops = cost.flops;
-  floor.weight_bytes = cost.weight_bytes;
-  floor.expert_bytes = cost.expert_bytes;
-  floor.cache_bytes = cost.cache_bytes;
-  floor.state_bytes = cost.state_bytes;
-  floor.head_bytes = cost.head_bytes;
-  if (bench.plan.config.num_experts > 0) {
-    floor.distinct_experts = measured.value_or(expected);
-    floor.distinct_experts_source = measured ? "measured in the last step" : "expected under uniform routing";
-  }
-  floor.time_ns = floor_ns(cost, bench.ceilings.read_bytes_per_s.value_or(0),
-                           bench.ceilings.gemm_flops_per_s.value_or(0));
-  cell.floor = floor;
+  cell.floor = floor_of(bench, cost, measured.value_or(expected),
+                        measured ? "measured in the last step" : "expected under uniform routing");
 }
 
 // Times, or the reason why there are none.
@@ -99,37 +86,9 @@ void record_times(const Bench& bench, const DecodeSamples& samples, reports::Cel
   throughput.tokens_per_s = batch * 1e9 / timing.stats.median_ns;
   throughput.bytes_per_s = static_cast<double>(cell.floor->bytes) * 1e9 / timing.stats.median_ns;
 
-  reports::Floor& floor = *cell.floor;
-  if (floor.time_ns > 0) {
-    floor.fraction = floor.time_ns / timing.stats.median_ns;
-    if (*floor.fraction > 1) {
-      const std::string reason =
-          fmt::format("The median step took {:.4g} ms, below its floor of {:.4g} ms at the measured ceilings.",
-                      timing.stats.median_ns * 1e-6, floor.time_ns * 1e-6);
-      cell.validity.valid = false;
-      cell.validity.reasons.push_back({"above_ceiling", reason});
-      return end(cell, "invalid", reason);
-    }
-  } else {
-    cell.validity.reasons.push_back({"no_ceiling", "No ceiling was measured, so the floor has no time."});
-  }
-  if (bench.plan.inject_slowdown > 1) {
-    const std::string reason = fmt::format("Every step was made {} times as long on purpose, to test a gate.",
-                                           bench.plan.inject_slowdown);
-    cell.validity.valid = false;
-    cell.validity.reasons.push_back({"injected_slowdown", reason});
-    return end(cell, "invalid", reason);
-  }
+  if (!usable(bench, timing.stats.median_ns, "step", cell)) return;
   cell.timing = timing;
   cell.throughput = throughput;
-}
-
-// The parts' names are those of the record's fields.
-void record_kernels(const Session& session, reports::Cell& cell) {
-  const PartKernels kernels = session.kernels();
-  cell.kernels.emplace().fields([&](const char* part, std::optional<std::string>& names, const char*) {
-    if (const auto at = kernels.find(part); at != kernels.end()) names = fmt::format("{}", fmt::join(at->second, ", "));
-  });
 }
 
 void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
@@ -168,7 +127,7 @@ void measure(Bench& bench, reports::Cell& cell) {
   const SessionOptions options = session_options(bench.plan, axes.context, axes.batch);
   const std::unique_ptr<Session> session = bench.model.open(options);
   record_memory(bench, options, *session, cell);
-  if (!prefill_agrees_with_decode(bench, *session, cell)) return;
+  if (!prefill_agrees_with_decode(bench, *session, axes.context, kCheckTokens, cell)) return;
   bench.deadline.check("the fill");
 
   // Warm-up steps come out of the context, so that the first timed step finds exactly `context` cached tokens.

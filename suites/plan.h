@@ -58,6 +58,8 @@ struct Plan {
   std::vector<Point> points;
   int64_t steps = 32;
   int64_t warmup = 8;
+  int64_t chunk = 16384;                      // prefill: tokens of all sequences in a pass
+  double seconds = 1;                         // prefill: read a prompt again until they have passed, at most `steps` times
   std::string fill = "random";                // random | prefill
   uint64_t seed = 1;
   double timeout_s = 0;                       // for one cell; 0: none

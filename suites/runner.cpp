@@ -85,6 +85,7 @@ std::vector<Task> tasks(const std::vector<const Suite*>& suites, const Plan& pla
         axes.steps = plan.steps;
         axes.cache_budget_bytes = point.cache_budget_bytes;
         if (!point.task.empty()) axes.task = point.task;
+        if (!suite->fill.empty()) axes.fill = suite->fill;
         if (suite->scores()) {
           axes.protocol = "accuracy";
           axes.fill = "prompts";
@@ -139,8 +140,11 @@ std::vector<Forecast> forecast(const std::vector<const Suite*>& suites, const Pl
     }
     const int64_t batch = std::max<int64_t>(1, row.fit.fits ? row.fit.batch : row.task.point.batch);
     row.task.cell.axes.batch = batch;
-    row.cost = decode_cost(own.config, peer.layout, bytes, batch, context + (plan.steps - 1) / 2,
-                           expected_distinct_experts(own.config, batch));
+    row.cost = suite.cost ? suite.cost(own, peer, context, batch)
+                          : decode_cost(own.config, peer.layout, bytes, batch, context + (plan.steps - 1) / 2,
+                                        expected_distinct_experts(own.config, batch));
+    if (suite.seconds && row.fit.fits && device.gemm_flops_per_s > 0)
+      row.seconds = suite.seconds(own, peer, context, batch, device.gemm_flops_per_s);
     row.floor_ns = floor_ns(row.cost, device.read_bytes_per_s, device.gemm_flops_per_s);
     result.push_back(std::move(row));
   }

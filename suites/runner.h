@@ -24,8 +24,9 @@ struct Forecast {
   Task task;
   int64_t weight_bytes = 0;
   Fit fit;                                    // on the device less the weights
-  StepCost cost;                              // of one decode step, experts expected under uniform routing
+  StepCost cost;                              // of one timed step, experts expected under uniform routing
   double floor_ns = 0;
+  std::optional<double> seconds;              // of the cell, about, where the suite knows: Suite::seconds
 };
 
 // A device, measured or supposed.

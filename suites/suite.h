@@ -92,6 +92,11 @@ struct Suite {
   // a name is found before anything is loaded.
   std::function<std::vector<Point>(const Plan& plan)> points = {};
   std::function<Workload(const Plan& plan, const Peer& peer, const Point& point)> workload = {};
+  // Suites whose timed step is not a decode step: what one costs at the least, about how long a cell takes at a matrix
+  // rate, and what the report's axis `fill` says in place of the plan's.
+  std::function<StepCost(const Plan& plan, const Peer& peer, int64_t context, int64_t batch)> cost = {};
+  std::function<double(const Plan& plan, const Peer& peer, int64_t context, int64_t batch, double flops_per_s)> seconds = {};
+  std::string fill = {};
   bool scores() const { return static_cast<bool>(workload); }
 };
 

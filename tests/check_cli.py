@@ -250,6 +250,54 @@ def check_memory_protocols():
     check(all(cell["axes"]["config"] == "tiny+rope" for cell in read(report)["cells"]), "options name the config")
 
 
+def check_prefill():
+    """Prompts are checked, read again while there is time, and resumed; a cell says how."""
+    report = folder / "prefill.json"
+    line = ["run", "prefill", "--config", "tiny", "--models", "mla,kimi-linear", "--context", "1,33,64", "--steps", "4",
+            "--chunk", "24", "--seconds", "60", "--progress", "plain", "--out", report]
+    code, out, err = run(*line)
+    check(code == 0 and "tokens/s" in out and "prefill: about" in err, f"prefill: {code} {err}")
+    check(run("validate", report)[0] == 0, f"validate: {run('validate', report)[1]}")
+    check(statuses(report) == ["ok"] * 6, f"prefill statuses: {statuses(report)}")
+    for cell in read(report)["cells"]:
+        context = cell["axes"]["context"]
+        check(cell["axes"]["fill"] == "empty" and cell["axes"]["steps"] == 4, f"prefill axes: {cell['axes']}")
+        check(cell["prefill"] == {"pass_tokens": min(24, context), "passes": -(-context // 24), "seconds_asked": 60.0},
+              f"prefill: {cell['prefill']}")
+        check(cell["timing"]["stats"]["n"] == 4 and 0 < cell["floor"]["fraction"] <= 1, "timing and floor of a prompt")
+        rate = context * 1e9 / cell["timing"]["stats"]["median_ns"]
+        check(abs(cell["throughput"]["tokens_per_s"] / rate - 1) < 1e-6, "tokens of the prompt a second")
+        check(0 <= cell["accuracy"]["value"] <= cell["accuracy"]["bound"], "a prompt is checked")
+        check(cell["kernels"]["attention"] == "mla_cpu", f"kernels: {cell['kernels']}")
+    code, _, err = run(*line, "--resume")
+    check(code == 0 and "kept 6 of 6 cells" in err, f"prefill resumes: {code} {err}")
+    code, out, _ = run(*line[:-2], "--dry-run")
+    check(code == 0 and "time" in out and "prefill: about" in out, f"prefill --dry-run: {out}")
+    for form in ("google-benchmark", "llama-bench", "nvbench", "csv"):
+        code, out, err = run("export", report, "--format", form)
+        check(code == 0 and out, f"export {form}: {err}")
+        if form == "llama-bench":
+            check({row["n_prompt"] for row in json.loads(out)} == {1, 33, 64}, f"llama-bench: {out}")
+        if form == "google-benchmark":
+            row = next(r for r in json.loads(out)["benchmarks"] if "context=64;" in r["name"])
+            check(abs(row["items_per_second"] * row["real_time"] / 64e9 - 1) < 1e-6, f"google-benchmark: {row}")
+    once = [word if word != "60" else "0" for word in line]
+    code, _, _ = run(*once, "--force", "--context=64")
+    check(code == 2, "--context twice is an error")
+    once[once.index("1,33,64")] = "64"
+    code, _, err = run(*once, "--force", "--batch", "3")
+    cells = read(report)["cells"]
+    codes = [reason["code"] for cell in cells for reason in cell["validity"]["reasons"]]
+    check(code == 0 and codes == ["one_repetition"] * 2, f"one repetition says so: {code} {codes} {err}")
+    check(all(cell["prefill"]["pass_tokens"] == 8 for cell in cells), "a pass is shared by the batch")
+    code, _, _ = run(*once, "--force", "--timeout", "0.000001")
+    check(code == 3 and set(statuses(report)) == {"timeout"}, f"prefill timeout: {code} {statuses(report)}")
+    code, _, _ = run(*once, "--force", "--inject-slowdown", "1.5")
+    check(code == 4 and set(statuses(report)) == {"invalid"}, f"prefill slowed: {code} {statuses(report)}")
+    refused("run", "prefill", "--chunk", "0", says="--chunk")
+    refused("run", "prefill", "--seconds", "x", says="--seconds")
+
+
 def tensors(path):
     """Every tensor of a safetensors file: name -> (shape, values)."""
     blob = pathlib.Path(path).read_bytes()
@@ -337,7 +385,7 @@ def check_ruler():
     refused(*line, "--task", "fwe", says="--out")
 
 
-for part in (check_help, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols,
+for part in (check_help, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols, check_prefill,
              check_checkpoint, check_tokenize, check_ruler):
     start = time.monotonic()
     part()

@@ -106,6 +106,32 @@ inline std::vector<int32_t> routing_of(const std::vector<int32_t>& chosen, int64
   return out;
 }
 
+// A prefill forgets what was there, may be cut into passes, samples what forward would, and is counted as one step.
+inline void law_prefill_is_forward_from_nothing(Model& model, LawBounds bounds) {
+  const int64_t V = model.options().config.vocab_size, batch = 2, T = 70;
+  const std::vector<int32_t> ids = random_ids(batch * T, V, 3);
+  for (const int64_t pass : {T, int64_t{32}}) {
+    const auto session = model.open({.batch = batch, .capacity = T, .forward_tokens = pass, .all_logits = false});
+    const std::vector<float> want = session->forward(ids, Logits::kLast);
+    const std::vector<int32_t> next = session->next_tokens();
+    std::vector<int64_t> read;
+    for (int repetition = 0; repetition < 2; ++repetition) {
+      const DecodeSamples got = session->prefill(ids, [&](int64_t tokens) { read.push_back(tokens); });
+      EXPECT_EQ(got.tokens, next);
+      EXPECT_EQ(session->length(), T);
+      ASSERT_EQ(got.step_ns.size(), 1u);
+      EXPECT_GT(got.step_ns[0], 0);
+      EXPECT_GE(got.wall_ns, 0.9 * got.step_ns[0]);
+      EXPECT_TRUE(rows_close(session->last_logits(), want, V, bounds));
+    }
+    EXPECT_EQ(read, pass == T ? (std::vector<int64_t>{T, T}) : (std::vector<int64_t>{32, 64, T, 32, 64, T}));
+    EXPECT_FALSE(session->kernels().at("projections").empty());
+    EXPECT_THROW(session->prefill(ids, [](int64_t) { throw Error("enough"); }), Error);
+    EXPECT_THROW(session->prefill(random_ids(batch * T + batch, V, 3)), Error) << "more than the capacity";
+    EXPECT_EQ(session->prefill(ids).tokens, next) << "what was interrupted leaves nothing behind";
+  }
+}
+
 inline std::vector<float> all_logits_of_one_row(const std::vector<float>& logits, int64_t batch, int64_t row) {
   const int64_t per_row = static_cast<int64_t>(logits.size()) / batch;
   return {logits.begin() + row * per_row, logits.begin() + (row + 1) * per_row};

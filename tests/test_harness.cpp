@@ -16,6 +16,7 @@
 #include "suites/decode.h"
 #include "suites/fit.h"
 #include "suites/memory.h"
+#include "suites/prefill.h"
 #include "suites/runner.h"
 #include "tests/says.h"
 
@@ -222,6 +223,39 @@ TEST(Runner, CellsHaveDistinctIds) {
   for (const suites::Task& task : tasks) ids.insert(task.cell.id);
   EXPECT_EQ(tasks.size(), 3u * 2 * (3 * 2 + 3 * 2));
   EXPECT_EQ(ids.size(), tasks.size());
+}
+
+TEST(Agreement, APieceTakesItsOwnRouting) {
+  // Two layers, two sequences of three tokens, two experts a token, numbered as they lie.
+  std::vector<int32_t> experts(24);
+  for (size_t i = 0; i < experts.size(); ++i) experts[i] = static_cast<int32_t>(i);
+  EXPECT_EQ(suites::routing_of(experts, 2, 3, 2, 1, 1), (std::vector<int32_t>{2, 3, 8, 9, 14, 15, 20, 21}));
+  EXPECT_EQ(suites::routing_of(experts, 2, 3, 2, 0, 3), experts);
+  EXPECT_TRUE(suites::routing_of({}, 2, 3, 2, 0, 1).empty());
+  EXPECT_THROW(suites::routing_of(experts, 2, 5, 2, 0, 1), Error);
+}
+
+TEST(Runner, PrefillIsForecastWithItsSquare) {
+  RunOptions options;
+  options.config = "kimi-linear-48b-a3b";
+  options.models = "mla";
+  options.device = "cuda";
+  options.sweep.context = "4K,64K,1M";
+  options.seconds = "0";
+  const suites::Plan plan = resolve(options, all_architectures());
+  const suites::Suite prefill = suites::prefill_suite();
+  const std::vector<suites::Forecast> rows =
+      suites::forecast({&prefill}, plan, {{int64_t{200} << 30, int64_t{200} << 30}, 4.6e12, 790e12});
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0].task.cell.axes.fill, "empty");
+  EXPECT_GT(*rows[2].seconds, 900) << "nobody starts a quarter of an hour by accident";
+  EXPECT_GT(*rows[2].seconds / *rows[1].seconds, 100) << "256 times the pairs of 16 times the tokens";
+  EXPECT_GT(*rows[0].seconds, rows[0].floor_ns * 1e-9);
+  options.seconds = "2.5", options.steps = "7";  // a prompt is read again until the time is over, or often enough
+  const double one = *rows[0].seconds;
+  EXPECT_NEAR(*suites::forecast({&prefill}, resolve(options, all_architectures()),
+                                {{int64_t{200} << 30, int64_t{200} << 30}, 4.6e12, 790e12})[0].seconds - one,
+              6 * rows[0].cost.flops / (0.3 * 790e12), 1e-6);
 }
 
 TEST(Runner, TheFloorIsTheSlowerOfBytesAndFlops) {

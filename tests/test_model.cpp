@@ -82,6 +82,7 @@ TEST_P(ModelLaws, StatesMayBeKeptInBf16) {
     EXPECT_EQ(session->kernels().at("head"), (std::vector<std::string>{"linear_cpu", "argmax_cpu"}));
   }
 }
+TEST_P(ModelLaws, PrefillIsForwardFromNothing) { law_prefill_is_forward_from_nothing(*fp32(), {0, 0}); }
 TEST_P(ModelLaws, ResetForgets) { law_reset_forgets(*fp32()); }
 TEST_P(ModelLaws, DecodeIsForward) {
   law_decode_is_forward(*fp32(), 1, 100, kFp32);
@@ -212,6 +213,24 @@ TEST(Engine, PartsAddUpToTheStep) {
           EXPECT_GE(step.weight_bytes, 0);
           EXPECT_EQ(step.cache_bytes, batch * (context + 1) * cache_bytes_per_token(config, layout, {}));
         }
+}
+
+// A prompt costs what its pairs of tokens and its weights say: of twice the tokens, everything is double but the pairs.
+TEST(Engine, APromptCostsItsPairsAndItsWeights) {
+  const ModelConfig config = preset_config("kimi-linear-48b-a3b");
+  for (const std::string& name : architecture_names()) {
+    const Layout layout = all_architectures().find(name).layout(config, {});
+    const int64_t layers = name == "mla" ? 27 : 7, T = 1 << 17, head = 2 * config.vocab_size * config.hidden_size;
+    const StepCost once = prefill_cost(config, layout, {}, 1, 0, T), twice = prefill_cost(config, layout, {}, 1, 0, 2 * T);
+    EXPECT_EQ(twice.flops - 2 * once.flops + head, layers * 32 * 2 * (192 + 128) * T * T);  // head: one position
+    EXPECT_EQ(prefill_cost(config, layout, {}, 3, 0, T).flops, 3 * once.flops);
+    // Behind a cache, only the cached keys and values are made again.
+    const StepCost tail = prefill_cost(config, layout, {}, 1, T / 2, T / 2), front = prefill_cost(config, layout, {}, 1, 0, T / 2);
+    EXPECT_EQ(front.flops + tail.flops - once.flops - head, layers * 2 * (T / 2) * 32 * (128 + 128) * 512);
+    // Long prompts hit every expert and every row of the embedding: each weight once.
+    EXPECT_EQ(once.weight_bytes + once.expert_bytes + twice.head_bytes, weight_bytes(config, layout, {}));
+    EXPECT_EQ(once.cache_bytes + once.state_bytes, cache_bytes(config, layout, {}, 1, T));
+  }
 }
 
 TEST(Engine, HybridRatios) {

@@ -230,7 +230,7 @@ TEST(ReportSchema, EveryRuleHasAReportThatBreaksIt) {
               "wanted the number of samples, 5");
   EXPECT_SAYS(broken([&](Json& j) { cell(j)["samples"]["step_ns"][0] = 1; }), "wanted the median of samples");
   EXPECT_SAYS(broken([&](Json& j) { cell(j)["throughput"]["tokens_per_s"] = 1; }),
-              "wanted batch / median step");
+              "wanted tokens of a step / median step");
   EXPECT_SAYS(broken([&](Json& j) { cell(j)["timing"]["tpot_ns"] = 1; }), "wanted median step / batch");
 }
 

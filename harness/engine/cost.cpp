@@ -143,4 +143,39 @@ StepCost decode_cost(const ModelConfig& c, const Layout& layout, NumberBytes byt
   return cost;
 }
 
+StepCost prefill_cost(const ModelConfig& c, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t cached,
+                      int64_t tokens) {
+  const Widths w(c);
+  const int64_t N = batch * tokens, keys = batch * (cached + tokens);
+  const int64_t pairs = batch * (tokens * cached + tokens * (tokens + 1) / 2);
+  const double distinct = expected_distinct_experts(c, N);
+  StepCost cost;
+  int64_t weights = c.hidden_size, products = 0;   // final norm; weights that every token is multiplied with
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    const Parameters mixer = mixer_parameters(c, layout[layer]);
+    weights += mixer.matrix + mixer.other + 2 * c.hidden_size;
+    products += mixer.matrix;
+    if (layout[layer] == MixerKind::kMla) {
+      const int64_t up = w.A * (w.nope + w.v) * w.R;   // W_UK and W_UV: of every key, not of every query
+      cost.flops += 2 * (keys - N) * up + 2 * pairs * w.A * (w.nope + w.rope + w.v);
+    } else {
+      cost.flops += 7 * N * w.key * c.linear_head_dim;
+    }
+    if (c.is_dense(layer)) {
+      weights += 3 * c.hidden_size * c.intermediate_size;
+      products += 3 * c.hidden_size * c.intermediate_size;
+      continue;
+    }
+    weights += c.num_experts * (c.hidden_size + 1) + c.num_shared_experts * expert_parameters(c);
+    products += c.num_experts * c.hidden_size + (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c);
+    cost.expert_bytes += static_cast<int64_t>(std::llround(distinct * expert_parameters(c) * bytes.act));
+  }
+  cost.flops += 2 * N * products + 2 * batch * c.vocab_size * c.hidden_size;
+  cost.weight_bytes = weights * bytes.act;
+  cost.cache_bytes = keys * cache_bytes_per_token(c, layout, bytes);
+  cost.state_bytes = (cached > 0 ? 2 : 1) * batch * state_bytes_per_sequence(c, layout, bytes);
+  cost.head_bytes = (c.vocab_size + std::min(N, c.vocab_size)) * c.hidden_size * bytes.act;
+  return cost;
+}
+
 }  // namespace kdabench

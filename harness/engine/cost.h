@@ -41,7 +41,15 @@ struct StepCost {
 StepCost decode_cost(const ModelConfig& config, const Layout& layout, NumberBytes bytes, int64_t batch,
                      int64_t context, double distinct_experts);
 
-// The same, by part of the step, in the order of kAllParts.
+// What reading `tokens` more of each sequence must move and compute at the least, in however many passes: every weight
+// hit is read once, cached rows are read and new ones written once, states are written once (and read where there are
+// cached tokens); activations are not counted. Attention is the expanded form under its causal mask, keys and values of a
+// token made once, T (T + 1) / 2 pairs a head; the recurrence as in a decode step, a token at a time; the head sees the
+// last position of a sequence. Experts hit are expected under uniform routing.
+StepCost prefill_cost(const ModelConfig& config, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t cached,
+                      int64_t tokens);
+
+// Of a decode step, by part, in the order of kAllParts.
 struct PartCost {
   int64_t bytes = 0, flops = 0;
 };

@@ -113,6 +113,25 @@ class CpuBackend {
     return samples;
   }
 
+  // Runs `work` once, timed from now until its tokens are here; notes its kernels.
+  template <class Work>
+  DecodeSamples time_once(PartKernels& kernels, View<const int32_t, 1> next, Work&& work) {
+    struct Noting {
+      PartKernels*& to;
+      ~Noting() { to = nullptr; }            // also when `work` throws
+    } const noting{kernels_};
+    kernels_ = &kernels;
+    DecodeSamples samples;
+    const auto begin = Clock::now();
+    work();
+    if (slowdown > 1)
+      for (const double until = slowdown * elapsed_ns(begin); elapsed_ns(begin) < until;) {}
+    samples.tokens.assign(next.data, next.data + next.size[0]);
+    samples.wall_ns = elapsed_ns(begin);
+    samples.step_ns = {samples.wall_ns};
+    return samples;
+  }
+
   template <class Rewind, class Step>
   StepParts time_parts(int64_t steps, View<const int32_t, 1> next, Rewind&& rewind, Step&& step) {
     Graph graph;

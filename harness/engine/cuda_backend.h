@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "harness/engine/model.h"
@@ -171,19 +172,38 @@ class CudaBackend {
     check(cudaStreamSynchronize(stream), "decode");
     samples.wall_ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
 
-    std::vector<ClockStamp> read(2 * steps);
     samples.tokens.resize(steps * batch);
-    check(cudaMemcpy(read.data(), stamps.data(), stamps.bytes(), cudaMemcpyDeviceToHost), "read clock stamps");
     check(cudaMemcpy(samples.tokens.data(), tokens.data(), tokens.bytes(), cudaMemcpyDeviceToHost), "read tokens");
-    for (int64_t i = 0; i < steps; ++i) {
-      float ms = 0;
-      check(cudaEventElapsedTime(&ms, begin[i].get(), end[i].get()), "read an event");
-      samples.step_ns.push_back(static_cast<double>(ms) * 1e6);
-      const ClockStamp &a = read[2 * i], &b = read[2 * i + 1];
-      if (a.multiprocessor == b.multiprocessor && b.nanoseconds > a.nanoseconds)
-        samples.sm_clock_hz.push_back(1e9 * static_cast<double>(b.cycles - a.cycles) /
-                                      static_cast<double>(b.nanoseconds - a.nanoseconds));
-    }
+    add_times(samples, begin, end, stamps);
+    return samples;
+  }
+
+  // Runs `work` once between two events and two device timers, without a graph; notes its kernels. The host's clock runs
+  // until the tokens are there.
+  template <class Work>
+  DecodeSamples time_once(PartKernels& kernels, View<const int32_t, 1> next, Work&& work) {
+    DecodeSamples samples;
+    const cudaStream_t stream = stream_.get();
+    const Event begin = make_event(), end = make_event();
+    const DeviceMemory stamps(2 * int64_t{sizeof(ClockStamp)}, "clock stamps");
+    ClockStamp* const stamp = static_cast<ClockStamp*>(stamps.data());
+    const KernelLog log([&](std::string_view name) { add_kernel(kernels, running_, name); });
+    synchronize();
+
+    const auto start = std::chrono::steady_clock::now();
+    stamp_clock_cuda(stamp, stream);
+    check(cudaEventRecord(begin.get(), stream), "record an event");
+    work();
+    flush();
+    if (slowdown > 1) spin_cuda(stamp, slowdown, stream);
+    check(cudaEventRecord(end.get(), stream), "record an event");
+    stamp_clock_cuda(stamp + 1, stream);
+    samples.tokens.resize(next.size[0]);
+    check(cudaMemcpyAsync(samples.tokens.data(), next.data, next.size[0] * sizeof(int32_t), cudaMemcpyDeviceToHost,
+                          stream), "read tokens");
+    check(cudaStreamSynchronize(stream), "read a prompt");
+    samples.wall_ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+    add_times(samples, {&begin, 1}, {&end, 1}, stamps);
     return samples;
   }
 
@@ -284,6 +304,22 @@ class CudaBackend {
       check(cudaGraphNodeGetType(node, &type), "read a node of the decode graph");
       return type == cudaGraphNodeTypeKernel;
     });
+  }
+
+  // Device times and SM clocks of finished steps; two stamps a step.
+  static void add_times(DecodeSamples& samples, std::span<const Event> begin, std::span<const Event> end,
+                        const DeviceMemory& stamps) {
+    std::vector<ClockStamp> read(2 * begin.size());
+    check(cudaMemcpy(read.data(), stamps.data(), stamps.bytes(), cudaMemcpyDeviceToHost), "read clock stamps");
+    for (size_t i = 0; i < begin.size(); ++i) {
+      float ms = 0;
+      check(cudaEventElapsedTime(&ms, begin[i].get(), end[i].get()), "read an event");
+      samples.step_ns.push_back(static_cast<double>(ms) * 1e6);
+      const ClockStamp &a = read[2 * i], &b = read[2 * i + 1];
+      if (a.multiprocessor == b.multiprocessor && b.nanoseconds > a.nanoseconds)
+        samples.sm_clock_hz.push_back(1e9 * static_cast<double>(b.cycles - a.cycles) /
+                                      static_cast<double>(b.nanoseconds - a.nanoseconds));
+    }
   }
 
   template <class Step>

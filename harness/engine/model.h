@@ -58,7 +58,7 @@ struct SessionBytes {
   int64_t total() const { return cache + state + workspace; }
 };
 
-// A step is one token for every sequence of the batch.
+// A step is one token for every sequence of the batch; of a prefill, the whole prompt of every sequence.
 struct DecodeSamples {
   std::vector<double> step_ns;           // device time of each step: CUDA events, or the steady clock on the CPU
   std::vector<double> sm_clock_hz;       // SM clock during each step, from device timers; empty on the CPU
@@ -114,7 +114,12 @@ class Session {
                                      std::span<const int32_t> experts = {}) = 0;
   // Greedy decode: each step feeds every row's next token, appends it, and takes the argmax as the new next token.
   virtual DecodeSamples decode(int64_t steps) = 0;
-  // Which kernels served the parts of the decode steps: what the launchers chose when the step was captured (CUDA) or ran.
+  // Reads prompts ids [B, T] from nothing cached, in passes of at most forward_tokens a row, and samples each row's first
+  // new token: one step, timed from the ids on the host to the tokens there. `after_pass`, when given, is called between
+  // passes with the tokens of a row read so far; what it throws ends the reading.
+  virtual DecodeSamples prefill(std::span<const int32_t> ids, const std::function<void(int64_t)>& after_pass = {}) = 0;
+  // Which kernels served the parts of the last decode steps or prefill: what the launchers chose when the step was captured
+  // (CUDA) or ran.
   virtual PartKernels kernels() const = 0;
   // Runs the last `steps` steps again, by part. CPU: each operation is timed. CUDA: the step without the part is
   // captured and timed; the difference is what the part costs in place, with its launches and without the overlap that

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <set>
 
 #include "harness/engine/ragged.h"
@@ -117,9 +118,7 @@ class TransformerSession final : public Session {
   }
 
   std::vector<float> forward(std::span<const int32_t> ids, Logits logits, std::span<const int32_t> experts) override {
-    const int64_t B_ = options_.batch, T = static_cast<int64_t>(ids.size()) / B_, vocabulary = config_.vocab_size;
-    require(T >= 1 && T * B_ == static_cast<int64_t>(ids.size()), "session: wanted a multiple of ", B_,
-            " token ids (the batch), found ", ids.size(), ".");
+    const int64_t B_ = options_.batch, T = tokens_each(ids), vocabulary = config_.vocab_size;
     require(logits != Logits::kAll || options_.all_logits, "session: opened without all_logits.");
     require_room(std::vector<int64_t>(B_, T), experts);
     require_known(ids);
@@ -128,8 +127,7 @@ class TransformerSession final : public Session {
     std::vector<int32_t> piece;
     for (int64_t first = 0; first < T; first += options_.forward_tokens) {
       const int64_t t = std::min(options_.forward_tokens, T - first);
-      piece.resize(B_ * t);
-      for (int64_t b = 0; b < B_; ++b) std::copy_n(ids.begin() + b * T + first, t, piece.begin() + b * t);
+      cut(ids, first, t, piece);
       const ArenaScope scope(arena_);
       const bool last = first + t == T;
       const Logits wanted = logits == Logits::kAll ? logits : last ? Logits::kLast : Logits::kNone;
@@ -196,10 +194,30 @@ class TransformerSession final : public Session {
     });
     experts_ = step_experts_;                // a replayed graph writes where its capture did
     for (int64_t& length : lengths_) length += steps;
+    kernels_ = graph_.kernels;
     return samples;
   }
 
-  PartKernels kernels() const override { return graph_.kernels; }
+  DecodeSamples prefill(std::span<const int32_t> ids, const std::function<void(int64_t)>& after_pass) override {
+    const int64_t T = tokens_each(ids);
+    require_known(ids);
+    reset();
+    require_room(std::vector<int64_t>(options_.batch, T), {});
+    backend_.slowdown = options_.slowdown;
+    kernels_.clear();
+    std::vector<int32_t> piece;
+    return backend_.time_once(kernels_, state_.next, [&] {
+      for (int64_t first = 0; first < T; first += options_.forward_tokens) {
+        const int64_t t = std::min(options_.forward_tokens, T - first);
+        cut(ids, first, t, piece);
+        const ArenaScope scope(arena_);
+        pass({{0, options_.batch, t, 0}}, piece, first + t == T ? Logits::kLast : Logits::kNone, {});
+        if (after_pass) after_pass(first + t);
+      }
+    });
+  }
+
+  PartKernels kernels() const override { return kernels_; }
 
   StepParts breakdown(int64_t steps) override {
     const std::vector<int64_t> end = lengths_;
@@ -266,6 +284,22 @@ class TransformerSession final : public Session {
   std::optional<int64_t> driver_cache_bytes() const override { return driver_cache_bytes_; }
 
  private:
+  // T of ids [B, T].
+  int64_t tokens_each(std::span<const int32_t> ids) const {
+    const int64_t B_ = options_.batch, T = static_cast<int64_t>(ids.size()) / B_;
+    require(T >= 1 && T * B_ == static_cast<int64_t>(ids.size()), "session: wanted a multiple of ", B_,
+            " token ids (the batch), found ", ids.size(), ".");
+    return T;
+  }
+
+  // Columns [first, first + count) of ids [B, T].
+  void cut(std::span<const int32_t> ids, int64_t first, int64_t count, std::vector<int32_t>& piece) const {
+    const int64_t T = static_cast<int64_t>(ids.size()) / options_.batch;
+    piece.resize(options_.batch * count);
+    for (int64_t b = 0; b < options_.batch; ++b)
+      std::copy_n(ids.begin() + b * T + first, count, piece.begin() + b * count);
+  }
+
   // One pass over `ids`, segment by segment. What it returns lives as long as the caller's arena scope.
   View<Accum, 2> pass(std::vector<Segment> segments, const std::vector<int32_t>& ids, Logits logits,
                       std::span<const int32_t> experts) {
@@ -325,6 +359,7 @@ class TransformerSession final : public Session {
   std::vector<int64_t> lengths_;             // tokens cached, what the device holds in state_.lengths
   std::vector<View<int32_t, 2>> experts_, step_experts_;
   typename B::Graph graph_;
+  PartKernels kernels_;                      // of the last decode steps or prefill
 };
 
 }  // namespace kdabench

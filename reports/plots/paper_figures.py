@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import data, style
 from .data import NotDrawable, Reports
-from .figures import draw_lines, draw_paper, label_ends, named, note, setting
+from .figures import draw_lines, draw_paper, label_ends, named, note, ratio_sentence, setting
 
 PAPER = {"linestyle": (0, (3, 2)), "linewidth": 0.8, "markerfacecolor": "white", "markeredgewidth": 0.7,
          "markersize": 3.4, "zorder": 2}
@@ -169,7 +169,7 @@ def fig7a(reports: Reports):
     axes.set_ylim(min(everything) / 1.6, max(everything) * 4)
     style.log_axis(axes.yaxis, everything, lambda t: f"{t:g}")
     note(axes, [f"paper: {points['mla'][-1] / points['kimi-linear'][-1]:.2f}x at 1M",
-                "" if own else "not measured here: no suite prefill"])
+                ratio_sentence(own) if own else "not measured here"])
     label_ends(axes, own or paper, set(contexts), named)
     return figure
 

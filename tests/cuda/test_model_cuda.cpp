@@ -118,6 +118,7 @@ TEST_P(ModelLawsCuda, StatesMayBeKeptInBf16) {
     EXPECT_EQ(kernels.size(), GetParam() == "mla" ? 6u : 7u);  // every part has a kernel
   }
 }
+TEST_P(ModelLawsCuda, PrefillIsForwardFromNothing) { law_prefill_is_forward_from_nothing(*model, {0, 0}); }
 TEST_P(ModelLawsCuda, ResetForgets) { law_reset_forgets(*model); }
 TEST_P(ModelLawsCuda, DecodeIsForward) {
   // the graph replays the kernels that forward(1) runs; only the number of splits may differ

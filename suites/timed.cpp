@@ -1,0 +1,59 @@
+#include "suites/timed.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "suites/runner.h"
+
+namespace kdabench::suites {
+
+reports::Floor floor_of(const Bench& bench, const StepCost& cost, double distinct_experts, const std::string& source) {
+  reports::Floor floor;
+  floor.bytes = cost.bytes();
+  floor.flops = cost.flops;
+  floor.weight_bytes = cost.weight_bytes;
+  floor.expert_bytes = cost.expert_bytes;
+  floor.cache_bytes = cost.cache_bytes;
+  floor.state_bytes = cost.state_bytes;
+  floor.head_bytes = cost.head_bytes;
+  if (bench.plan.config.num_experts > 0) {
+    floor.distinct_experts = distinct_experts;
+    floor.distinct_experts_source = source;
+  }
+  floor.time_ns = floor_ns(cost, bench.ceilings.read_bytes_per_s.value_or(0),
+                           bench.ceilings.gemm_flops_per_s.value_or(0));
+  return floor;
+}
+
+// The parts' names are those of the record's fields.
+void record_kernels(const Session& session, reports::Cell& cell) {
+  const PartKernels kernels = session.kernels();
+  cell.kernels.emplace().fields([&](const char* part, std::optional<std::string>& names, const char*) {
+    if (const auto at = kernels.find(part); at != kernels.end()) names = fmt::format("{}", fmt::join(at->second, ", "));
+  });
+}
+
+bool usable(const Bench& bench, double median_ns, const std::string& what, reports::Cell& cell) {
+  const auto invalid = [&cell](const char* code, const std::string& reason) {
+    cell.validity.valid = false;
+    cell.validity.reasons.push_back({code, reason});
+    end(cell, "invalid", reason);
+    return false;
+  };
+  reports::Floor& floor = *cell.floor;
+  if (floor.time_ns > 0) {
+    floor.fraction = floor.time_ns / median_ns;
+    if (*floor.fraction > 1)
+      return invalid("above_ceiling",
+                     fmt::format("The median {} took {:.4g} ms, below its floor of {:.4g} ms at the measured ceilings.",
+                                 what, median_ns * 1e-6, floor.time_ns * 1e-6));
+  } else {
+    cell.validity.reasons.push_back({"no_ceiling", "No ceiling was measured, so the floor has no time."});
+  }
+  if (bench.plan.inject_slowdown > 1)
+    return invalid("injected_slowdown", fmt::format("Every {} was made {} times as long on purpose, to test a gate.",
+                                                    what, bench.plan.inject_slowdown));
+  return true;
+}
+
+}  // namespace kdabench::suites
