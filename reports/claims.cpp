@@ -81,6 +81,8 @@ Claim claim_from_json(const Json& json, const std::string& id) {
   check_selector(claim.query, id, "where", true);
   check_selector(claim.query, id, "of", true);
   check_selector(claim.query, id, "over", form != "value");
+  if (claim.query.contains("elsewhere") && claim.query["elsewhere"] != "context")
+    broken(id, "wanted \"context\" at query.elsewhere, found something else");
   return claim;
 }
 
@@ -157,11 +159,11 @@ Evidence evidence_of(const Row& of, const Row* over, const Claim& claim, double 
   }
   if (!over || claim.query["form"] != "ratio") return found;
   const Cell &a = *of.cell, &b = *over->cell;
-  const bool amortised = claim.query["metric"] == "timing.tpot_ns";
+  const bool amortised = claim.query["metric"] == "timing.tpot_ns", prefill = a.suite == "prefill";
   if (a.floor && b.floor && a.floor->time_ns > 0 && b.floor->time_ns > 0 && a.axes.batch > 0 && b.axes.batch > 0)
     found.floors =
         a.floor->time_ns / b.floor->time_ns * (amortised ? double(b.axes.batch) / double(a.axes.batch) : 1);
-  if (amortised && claim.direction == "at least" && a.memory && b.memory && a.axes.batch > 0 &&
+  if ((amortised || prefill) && claim.direction == "at least" && a.memory && b.memory && a.axes.batch > 0 &&
       b.memory->cache_bytes_per_token > 0)
     found.bound = std::max(double(b.axes.batch) / double(a.axes.batch),
                            double(a.memory->cache_bytes_per_token) / double(b.memory->cache_bytes_per_token));
@@ -181,9 +183,14 @@ std::string missing(const Claim& claim, const std::string& found) {
   return found + "; missing: " + claim.needs;
 }
 
-ClaimResult judge_one(const Claim& claim, const std::vector<Row>& rows) {
-  ClaimResult result;
-  result.claim = claim;
+// What answers a query with this `where`: pairs or single cells, and what was found instead where there are none.
+struct Found {
+  std::vector<Evidence> evidence;
+  std::string instead;
+};
+
+Found find(const Claim& claim, const std::vector<Row>& rows, const Json& where) {
+  Found found;
   const Json& query = claim.query;
   const std::string form = query["form"], path = query["metric"];
   const double scale = query.value("scale", 1.0);
@@ -191,7 +198,7 @@ ClaimResult judge_one(const Claim& claim, const std::vector<Row>& rows) {
   std::vector<const Row*> of, over;
   std::string unusable;
   for (const Row& row : rows) {
-    if (!matches(row.axes, query["where"])) continue;
+    if (!matches(row.axes, where)) continue;
     const bool is_of = matches(row.axes, query["of"]), is_over = form != "value" && matches(row.axes, query["over"]);
     if (!is_of && !is_over) continue;
     if (row.cell->status != "ok" || !row.cell->validity.valid || !metric(row, path)) {
@@ -205,22 +212,38 @@ ClaimResult judge_one(const Claim& claim, const std::vector<Row>& rows) {
   for (const Row* a : of) {
     if (form == "value") {
       const double measured = scale * *metric(*a, path);
-      if (std::isfinite(measured)) result.evidence.push_back(evidence_of(*a, nullptr, claim, measured));
+      if (std::isfinite(measured)) found.evidence.push_back(evidence_of(*a, nullptr, claim, measured));
       continue;
     }
     const Json wanted = shared_axes(*a, query, time);
     for (const Row* b : over) {
       if (a == b || shared_axes(*b, query, time) != wanted) continue;
       const auto measured = value_of(form, *metric(*a, path), *metric(*b, path), scale);
-      if (measured) result.evidence.push_back(evidence_of(*a, b, claim, *measured));
+      if (measured) found.evidence.push_back(evidence_of(*a, b, claim, *measured));
     }
   }
+  found.instead = !unusable.empty()            ? unusable
+                  : of.empty() && over.empty() ? "no report has such cells"
+                  : of.empty() || over.empty() ? "the reports have one side of it alone"
+                                               : "no two cells differ in nothing else";
+  return found;
+}
+
+ClaimResult judge_one(const Claim& claim, const std::vector<Row>& rows) {
+  ClaimResult result;
+  result.claim = claim;
+  Found found = find(claim, rows, claim.query["where"]);
+  result.evidence = std::move(found.evidence);
   if (result.evidence.empty()) {
     result.verdict = kUntestable;
-    result.reason = missing(claim, !unusable.empty()            ? unusable
-                                   : of.empty() && over.empty() ? "no report has such cells"
-                                   : of.empty() || over.empty() ? "the reports have one side of it alone"
-                                                                : "no two cells differ in nothing else");
+    result.reason = missing(claim, found.instead);
+    if (!claim.query.contains("elsewhere")) return result;
+    Json where = claim.query["where"];
+    where.erase("context");
+    for (const Evidence& other : find(claim, rows, where).evidence)
+      if (!result.elsewhere || other.of->axes.context > result.elsewhere->of->axes.context) result.elsewhere = other;
+    if (result.elsewhere)
+      result.reason = "measured at a shorter context alone, which decides nothing: " + result.reason;
     return result;
   }
   const auto nearest =

@@ -10,7 +10,8 @@
 // ratio = of / over; saving = 1 - over / of; difference = of - over; value = of; each times scale. PATH is a path in
 // a cell ("timing.tpot_ns"). `of` and `over` add to `where`; the two cells of a pair agree in every other axis that
 // `ignore` does not name (batch is a result in same-memory; steps are a setting), and times are compared on one
-// machine only.
+// machine only. Where no cells answer at the claim's context, "elsewhere": "context" has the longest context that both
+// sides were measured at told beside the reason; it decides nothing.
 
 #include <optional>
 #include <string>
@@ -62,6 +63,7 @@ struct ClaimResult {
   std::string reason;              // of the last, one sentence
   std::vector<Evidence> evidence;  // in the order of the reports
   size_t best = 0;                 // the one that counts: nearest to the claim
+  std::optional<Evidence> elsewhere;  // without evidence: at the longest context that was measured
 };
 
 // The results point into the sources, which must outlive them.
@@ -70,7 +72,7 @@ std::vector<ClaimResult> judge(const std::vector<Claim>& claims, const std::vect
 // Where a ratio of amortised times comes from, for a claim whose query says so and that has evidence.
 std::optional<Amortisation> amortisation_of(const ClaimResult& result, const std::vector<Source>& sources);
 
-// The numbers of a row as they print; "-" where there is none.
+// The numbers of a row as they print; "-" where there is none. Those of another context say so.
 struct ClaimNumbers {
   std::string paper, measured = "-", floors = "-", bound = "-";
 };

@@ -8,6 +8,7 @@
 
 #include "reports/claims.h"
 #include "reports/escape.h"
+#include "reports/prefill_cost.h"
 #include "reports/table.h"
 
 namespace kdabench::reports {
@@ -169,15 +170,18 @@ Json claims_json(const std::vector<ClaimResult>& results, const std::vector<Sour
                 {"reason", result.reason}};
     one["measured"] = result.evidence.empty() ? Json(nullptr) : Json(result.evidence[result.best].measured);
     one["best"] = result.evidence.empty() ? Json(nullptr) : Json(result.best);
+    const auto as_json = [&](const Evidence& evidence) {
+      return Json{{"source", evidence.source},
+                  {"of", evidence.of->id},
+                  {"over", evidence.over ? Json(evidence.over->id) : Json(nullptr)},
+                  {"measured", evidence.measured},
+                  {"stderr", or_null(evidence.standard_error)},
+                  {"floors", or_null(evidence.floors)},
+                  {"bound", or_null(evidence.bound)}};
+    };
     one["evidence"] = Json::array();
-    for (const Evidence& evidence : result.evidence)
-      one["evidence"].push_back({{"source", evidence.source},
-                                 {"of", evidence.of->id},
-                                 {"over", evidence.over ? Json(evidence.over->id) : Json(nullptr)},
-                                 {"measured", evidence.measured},
-                                 {"stderr", or_null(evidence.standard_error)},
-                                 {"floors", or_null(evidence.floors)},
-                                 {"bound", or_null(evidence.bound)}});
+    for (const Evidence& evidence : result.evidence) one["evidence"].push_back(as_json(evidence));
+    if (result.elsewhere) one["elsewhere"] = as_json(*result.elsewhere);
     if (const auto a = amortisation_of(result, sources)) one["decomposition"] = amortisation_json(*a);
     out["claims"].push_back(one);
   }
@@ -201,15 +205,16 @@ std::string explained(const ClaimResult& result, const std::vector<Source>& sour
                                                             claim.absolute ? claim.tolerance : 100 * claim.tolerance,
                                                             claim.absolute ? " " + claim.unit : " %", claim.why));
   part("verdict", result.verdict + (result.reason.empty() ? "" : ": " + result.reason));
-  for (size_t i = 0; i < result.evidence.size(); ++i) {
-    const Evidence& evidence = result.evidence[i];
-    out += fmt::format("\n{} {}\n  {}\n", i == result.best ? "*" : " ", measured_number(claim, evidence.measured),
-                       evidence.of->id);
+  const auto show = [&](const char* mark, const Evidence& evidence) {
+    out += fmt::format("\n{} {}\n  {}\n", mark, measured_number(claim, evidence.measured), evidence.of->id);
     if (evidence.over) out += "  over " + evidence.over->id + "\n";
     if (evidence.floors)
       out += fmt::format("  ratio of their floors {:.2f}x{}\n", *evidence.floors,
                          evidence.bound ? fmt::format(", bound {:.2f}x", *evidence.bound) : "");
-  }
+  };
+  for (size_t i = 0; i < result.evidence.size(); ++i) show(i == result.best ? "*" : " ", result.evidence[i]);
+  if (result.elsewhere) show(" ", *result.elsewhere);
+  out += prefill_text(result, sources);
   if (const auto a = amortisation_of(result, sources)) out += fmt::format("\n{}", amortisation_text(*a));
   return out;
 }
@@ -218,9 +223,10 @@ std::string explained(const ClaimResult& result, const std::vector<Source>& sour
 
 ClaimNumbers claim_numbers(const ClaimResult& result) {
   ClaimNumbers out{paper_number(result.claim)};
-  if (result.evidence.empty()) return out;
-  const Evidence& best = result.evidence[result.best];
+  if (result.evidence.empty() && !result.elsewhere) return out;
+  const Evidence& best = result.evidence.empty() ? *result.elsewhere : result.evidence[result.best];
   out.measured = measured_number(result.claim, best.measured);
+  if (result.evidence.empty()) out.measured += " at " + readable_tokens(best.of->axes.context);
   if (best.standard_error) out.measured += fmt::format(" +/- {:.1f}", *best.standard_error);
   if (best.floors) out.floors = measured_number(result.claim, *best.floors);
   if (best.bound) out.bound = measured_number(result.claim, *best.bound);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "reports/claims.h"
 #include "tests/reports_fixture.h"
@@ -137,6 +138,59 @@ TEST(Claims, OnlyCellsOfTheProtocolAnswer) {
   EXPECT_SAYS(oom.reason, "is oom; run kdabench run decode");
 }
 
+// Prefill cells that cost linear T + quadratic T^2 ns; attention layers 27 to 7.
+Report prefills(const std::vector<int64_t>& contexts) {
+  Report report = of_the_48b();
+  const std::vector<Cell> cells = std::exchange(report.cells, {});
+  for (Cell cell : cells) {
+    if (cell.axes.protocol != "same-batch" || cell.axes.context != 4096 || !cell.timing) continue;
+    cell.suite = "prefill";
+    for (const int64_t context : contexts) {
+      cell.axes.context = context;
+      const double T = double(context), layers = cell.axes.model == "mla" ? 27 : 7;
+      cell.timing->stats.median_ns = 20000 * T + 0.01 * layers * T * T;
+      cell.floor->time_ns = cell.timing->stats.median_ns / 4;
+      cell.id = cell_id(cell.suite, cell.axes);
+      report.cells.push_back(cell);
+    }
+  }
+  return report;
+}
+
+TEST(Claims, APrefillOfAnotherLengthIsToldAndDecidesNothing) {
+  const std::vector<Source> sources = {{"a", prefills({8192, 65536, 131072})}};
+  const auto results = judged(sources);
+  const ClaimResult& result = result_of(results, "prefill-1m");
+  EXPECT_EQ(result.verdict, "not testable here");
+  EXPECT_TRUE(result.evidence.empty());
+  ASSERT_TRUE(result.elsewhere);
+  EXPECT_EQ(result.elsewhere->of->axes.context, 131072) << "the longest of both";
+  const double T = 131072, ratio = (20000 + 0.27 * T) / (20000 + 0.07 * T);
+  EXPECT_NEAR(result.elsewhere->measured, ratio, 1e-9);
+  EXPECT_DOUBLE_EQ(result.elsewhere->bound.value(), 27.0 / 7);
+  EXPECT_SAYS(claim_numbers(result).measured, "x at 128K");
+  EXPECT_SAYS(result.reason, "which decides nothing: no report has such cells; run kdabench run prefill");
+  const std::string explained = explain_claim(results, sources, "prefill-1m");
+  EXPECT_SAYS(explained, "a 20 us a token, b 270 ps a pair");
+  EXPECT_SAYS(explained, "tends to 3.86x");
+  EXPECT_SAYS(explained, "At 1M the fit gives 3.25x: an extrapolation, no measurement");
+
+  // At the claim's own length the measurement decides: 2.9 less 5 % is 2.755.
+  const std::vector<Source> whole = {{"a", prefills({131072, 1 << 20})}};
+  const auto judgement = judged(whole);
+  EXPECT_EQ(result_of(judgement, "prefill-1m").verdict, "reproduced");
+  EXPECT_FALSE(result_of(judgement, "prefill-1m").elsewhere);
+  EXPECT_EQ(result_of(judgement, "prefill-512k").verdict, "not testable here");
+  EXPECT_EQ(explain_claim(judgement, whole, "prefill-1m").find("costs a T"), std::string::npos) << "two lengths fit anything";
+
+  // Nothing is told of decode claims, which do not ask for it, nor of a length that one side alone has.
+  EXPECT_FALSE(result_of(results, "decode-batch1-1m").elsewhere);
+  Report one_side = prefills({8192, 65536});
+  std::erase_if(one_side.cells, [](const Cell& c) { return c.axes.model == "mla" && c.axes.context > 8192; });
+  const std::vector<Source> sides = {{"a", one_side}};
+  EXPECT_EQ(result_of(judged(sides), "prefill-1m").elsewhere->of->axes.context, 8192);
+}
+
 TEST(Claims, TimesOfTwoMachinesMakeNoPair) {
   Report a = of_the_48b(), b = a;
   std::erase_if(a.cells, [](const Cell& cell) { return cell.axes.model == "mla"; });
@@ -266,6 +320,7 @@ TEST(Claims, ABrokenClaimsFileSaysWhere) {
   EXPECT_SAYS(said([](Json& c) { c["query"].erase("over"); }), "wanted axes at query.over");
   EXPECT_SAYS(said([](Json& c) { c["query"]["where"]["contxt"] = 3; }), "wanted an axis of a cell, found 'contxt'");
   EXPECT_SAYS(said([](Json& c) { c.erase("run"); }), "found neither");
+  EXPECT_SAYS(said([](Json& c) { c["query"]["elsewhere"] = "batch"; }), "wanted \"context\" at query.elsewhere");
   EXPECT_SAYS(error_of([] { claims_from_json(Json::array()); }), "wanted an object with a list");
 }
 
