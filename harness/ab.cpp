@@ -250,9 +250,9 @@ int run_ab(const Call& call, const AbFlags& flags) {
   reports::check_writable(flags.out);
   const fs::path work = fs::path(flags.out) += ".work", lines = fs::path(flags.out) += ".jsonl";
   if (!flags.force && !flags.resume && !flags.dry_run) {
-    require(!fs::exists(flags.out), flags.out, " exists; give --force to replace it or another --out.");
     require(!fs::exists(lines), lines.string(), " holds an unfinished run; give --resume to continue it or --force to "
             "discard it.");
+    require(!fs::exists(flags.out), flags.out, " exists; give --force to replace it or another --out.");
   }
   const std::string key = hash_of(fmt::format(
       "{}|{}|{}|{}|{}|{}|{}|{}|{}", hash_of(content(flags.a)), hash_of(content(flags.b)), report.plan.dump(),
@@ -332,20 +332,22 @@ int run_ab(const Call& call, const AbFlags& flags) {
     failure = failed.exit;
     why = failed.sentence;
   }
+  report.processes = stream.processes;
+  const Json about = stream.about.is_null() ? Json::object() : stream.about;  // null: a warm-up process failed
+  report.a = side_from(flags.a, about.value("a", Json::object()));
+  report.b = side_from(flags.b, about.value("b", Json::object()));
+  report.machine = about.value("machine", "");
+  report.device = about.value("device", "");
+  report.started_utc = about.value("started_utc", report.started_utc);
+  report.finished_utc = utc_now();
+  for (const AbProcess& process : report.processes) report.wall_s += process.wall_s;
   if (failure != Exit::pass) {  // the processes so far stay for --resume
+    reports::abandon(report, failure, why);
+    if (!flags.dry_run) write_text(flags.out, reports::pretty(reports::ab_json(report)) + "\n");
     fmt::print("{}; see {}\n{} (exit code {})\n", why, (work / "log.txt").string(), reports::exit_name(failure),
                static_cast<int>(failure));
     return static_cast<int>(failure);
   }
-
-  report.processes = stream.processes;
-  report.a = side_from(flags.a, stream.about["a"]);
-  report.b = side_from(flags.b, stream.about["b"]);
-  report.machine = stream.about.value("machine", "");
-  report.device = stream.about.value("device", "");
-  report.started_utc = stream.about.value("started_utc", "");
-  report.finished_utc = utc_now();
-  for (const AbProcess& process : report.processes) report.wall_s += process.wall_s;
   reports::judge(report);
   write_text(flags.out, reports::pretty(reports::ab_json(report)) + "\n");
   stream.remove();

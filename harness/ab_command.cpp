@@ -18,6 +18,9 @@ drifted.
 
 Plans for it: suites/plans/gate_cpu.json, suites/plans/gate.json (one GPU, about a second a process).
 
+A run that a side ends by crashing or by leaving no report has no verdict: its result says why, all cells are
+invalid, the exit code says whose fault it is (1 B, 6 A), and --resume continues.
+
 Exit codes: 0 pass; 1 regression, a missing or failed cell of B; 2 usage, IO or schema error; 3 inconclusive;
 4 invalid measurement; 5 incorrect result; 6 A has no usable cell. The name is on the last line and in the
 result.)";

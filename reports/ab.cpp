@@ -142,6 +142,16 @@ std::string invalid_reason(const AbReport& report, const std::string& id, const 
   return "";
 }
 
+// The cells of either side, in the order of the plan.
+std::vector<std::string> ids_of(const std::vector<AbProcess>& processes) {
+  std::vector<std::string> ids;
+  for (const AbProcess* side : {warm_up(processes, false), warm_up(processes, true)})
+    if (side)
+      for (const AbCell& cell : side->cells)
+        if (std::find(ids.begin(), ids.end(), cell.id) == ids.end()) ids.push_back(cell.id);
+  return ids;
+}
+
 void settle(AbRow& row, const std::string& verdict, Exit exit, std::string note) {
   row.verdict = verdict;
   row.exit = exit;
@@ -272,17 +282,25 @@ std::optional<AbNext> next_block(const std::vector<AbProcess>& done, const GateO
   return {};
 }
 
+void abandon(AbReport& report, Exit exit, const std::string& why) {
+  report.rows.clear();
+  for (const std::string& id : ids_of(report.processes)) {
+    AbRow row;
+    row.id = id;
+    settle(row, "invalid", Exit::invalid, "the run did not come to its end");
+    report.rows.push_back(row);
+  }
+  report.problems = {why};
+  report.exit = exit;
+}
+
 void judge(AbReport& report) {
   report.rows.clear();
   report.problems.clear();
   report.exit = Exit::pass;
   const AbProcess *a = warm_up(report.processes, false), *b = warm_up(report.processes, true);
   if (!a || !b) throw Error("ab: wanted a warm-up process of each side, found none; run again");
-  std::vector<std::string> ids;
-  for (const AbProcess* side : {a, b})
-    for (const AbCell& cell : side->cells)
-      if (std::find(ids.begin(), ids.end(), cell.id) == ids.end()) ids.push_back(cell.id);
-  for (const std::string& id : ids) report.rows.push_back(judge_cell(report, id));
+  for (const std::string& id : ids_of(report.processes)) report.rows.push_back(judge_cell(report, id));
 
   std::vector<double> p;
   for (const AbRow& row : report.rows)

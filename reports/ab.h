@@ -89,6 +89,9 @@ struct AbReport {
 // Fills rows, sentinel, drift, problems and exit from processes and options.
 void judge(AbReport& report);
 
+// Of a run that a side ended: no cell has a verdict, `why` is the problem, `exit` says whose fault it is.
+void abandon(AbReport& report, Exit exit, const std::string& why);
+
 std::string ab_table(const AbReport& report);  // the last line is the name of the exit code
 Json ab_json(const AbReport& report);
 

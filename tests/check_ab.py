@@ -57,7 +57,9 @@ def ab(a, b, *words, plan=PLAN, where=None):
                 check(False, f"schema: {error.json_path}: {error.message}")
         check(result["exit_code"] == done.returncode, "the result has the exit code")
         check(result["exit_name"] == NAMES[done.returncode], "the result has its name")
-        check(not (where / "ab.json.work").exists() and not (where / "ab.json.jsonl").exists(), "nothing is left over")
+        ended = not any("a process of" in problem for problem in result["problems"])
+        left = [(where / f"ab.json.{what}").exists() for what in ("work", "jsonl")]
+        check(left == ([False] * 2 if ended else [True] * 2), f"left over {left}, run ended by itself: {ended}")
     if done.returncode != 2 and "--dry-run" not in words:
         last = done.stdout.strip().splitlines()[-1]
         check(last == f"{NAMES[done.returncode]} (exit code {done.returncode})", f"last line {last!r}")
@@ -142,8 +144,13 @@ def check_faults():
     later = "if number > 8:\n" + "\n".join("    " + line for line in status.format("incorrect").splitlines())
     said("wrong later", 5, later, "why not")
     case("another machine", 2, *few, a=dict(quiet), b=dict(quiet, fingerprint="other"))
-    case("B crashes", 1, *few, a=dict(quiet), b=dict(quiet, crash_at=2))
-    case("A crashes", 6, *few, a=dict(quiet, crash_at=1), b=dict(quiet))
+    crashes = {"B crashes": (1, 4, {}, {"crash_at": 2}), "A crashes": (6, 0, {"crash_at": 1}, {}),
+               "B crashes later": (1, 4, {}, {"crash_at": 10})}
+    for name, (wanted, cells, a, b) in crashes.items():
+        text, result = case(name, wanted, *few, a=dict(quiet, **a), b=dict(quiet, **b))
+        problem = "a process of " + name[0] + " left no report, exit code"
+        check(problem in result["problems"][0] and problem in text, f"{name}: {result['problems']}")
+        check([cell["verdict"] for cell in result["cells"]] == ["invalid"] * cells, f"{name}: {result['cells']}")
     # A machine that is slow for four processes and fast for four: the sides stay equal, one program alone does not.
     uneven = ("k = 1.2 if number in (3, 4, 9, 10, 11, 12, 17, 18) else 1\nfor c in report['cells']:\n"
               "    c['timing']['tpot_ns'] *= k")
