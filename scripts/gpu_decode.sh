@@ -34,6 +34,10 @@ main() {
     cp "$out/h200-decode.json" reports/results/
     if python=$(plot_python); then
       phase "figures" "$python" -m reports.plots reports/results/h200-{decode,kernels}.json --out reports/results || status=$?
+      # Fig. 7a has measured points only from a report of prefill.
+      if [[ -s reports/results/h200-prefill.json ]]; then
+        "$python" -m reports.plots reports/results/h200-prefill.json --only fig7a --out reports/results || status=$?
+      fi
     else
       say "no matplotlib: draw them elsewhere with python3 -m reports.plots h200-decode.json --out reports/results"
     fi

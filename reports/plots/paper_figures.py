@@ -156,7 +156,7 @@ def fig7a(reports: Reports):
     own = data.by_model(data.one_setting(cells, "fig7a"), lambda c: c["timing"]["stats"]["median_ns"] / 1e9
                         if data.timed(c) else None) if cells else {}
     title = setting(reports, cells) if own else "Prefill (Fig. 7a): the paper's alone"
-    figure, axes = style.new_axes(title, "time of the whole prompt, s, batch 1; hollow: paper")
+    figure, axes = style.new_axes(title, "time of the whole prompt, s, batch 1; dashed: paper")
     contexts = data.paper()["contexts"]
     if own:
         draw_lines(axes, own)
@@ -170,7 +170,7 @@ def fig7a(reports: Reports):
     style.log_axis(axes.yaxis, everything, lambda t: f"{t:g}")
     note(axes, [f"paper: {points['mla'][-1] / points['kimi-linear'][-1]:.2f}x at 1M",
                 ratio_sentence(own) if own else "not measured here"])
-    label_ends(axes, own or paper, set(contexts), named)
+    label_ends(axes, paper, set(contexts), named, ratio=False)  # the longer lines; colours say the rest
     return figure
 
 
