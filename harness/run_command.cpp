@@ -69,7 +69,7 @@ std::string summary(const Cell& cell) {
   if (cell.timing) {
     const double rate = cell.throughput ? cell.throughput->tokens_per_s : 0;
     std::string line = fmt::format("{}: {} ms ", where, reports::readable_ms(cell.timing->stats.median_ns)) +
-                       (cell.prefill ? fmt::format("a prompt, {:.4g} tokens/s", rate) : "a step");
+                       (cell.prefill ? fmt::format("a prompt, {:.0f} tokens/s", rate) : "a step");
     if (cell.floor && cell.floor->fraction) line += fmt::format(", {:.0f} % of its floor", 100 * *cell.floor->fraction);
     return line;
   }

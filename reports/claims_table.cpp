@@ -8,7 +8,7 @@
 
 #include "reports/claims.h"
 #include "reports/escape.h"
-#include "reports/prefill_cost.h"
+#include "reports/prefill_parts.h"
 #include "reports/table.h"
 
 namespace kdabench::reports {
@@ -214,7 +214,7 @@ std::string explained(const ClaimResult& result, const std::vector<Source>& sour
   };
   for (size_t i = 0; i < result.evidence.size(); ++i) show(i == result.best ? "*" : " ", result.evidence[i]);
   if (result.elsewhere) show(" ", *result.elsewhere);
-  out += prefill_text(result, sources);
+  out += prefill_text(result);
   if (const auto a = amortisation_of(result, sources)) out += fmt::format("\n{}", amortisation_text(*a));
   return out;
 }

@@ -348,7 +348,7 @@ struct Samples {
   }
 };
 
-// One part of a decode step.
+// One part of a step.
 struct PartOfStep {
   std::string name;                    // projections attention recurrence experts dense head norms
   double time_ns = 0;
@@ -432,7 +432,7 @@ struct Cell {
     v("memory", memory, "bytes");
     v("floor", floor, "physical floor of one step");
     v("kernels", kernels, "kernels that served each part of the step, as the launchers chose them; null: no such part");
-    v("breakdown", breakdown, "where the time of a step goes, when it was asked for");
+    v("breakdown", breakdown, "where the time of a step goes: of decode when it was asked for, of a prefill always");
     v("launches", launches, "what the host asks of the device for one step");
     v("prefill", prefill, "how the prompt was read, in the suite prefill");
     v("accuracy", accuracy, "the check that ran before the clock, or a score");

@@ -40,8 +40,9 @@ std::vector<int32_t> seeded_ids(uint64_t seed, const std::string& name, int64_t 
 
 std::vector<int32_t> routing_of(std::span<const int32_t> experts, int64_t batch, int64_t tokens, int64_t top_k,
                                 int64_t first, int64_t count) {
-  require(static_cast<int64_t>(experts.size()) % std::max<int64_t>(1, batch * tokens * top_k) == 0, "routing: wanted layers of ",
-          batch * tokens * top_k, " experts, found ", experts.size(), ".");
+  const int64_t layer = batch * tokens * top_k;
+  require(static_cast<int64_t>(experts.size()) % std::max<int64_t>(1, layer) == 0, "routing: wanted layers of ", layer,
+          " experts, found ", experts.size(), ".");
   std::vector<int32_t> part;
   for (int64_t row = 0; row * tokens * top_k < static_cast<int64_t>(experts.size()); ++row) {  // layers * batch rows
     const auto begin = experts.begin() + (row * tokens + first) * top_k;

@@ -100,19 +100,7 @@ void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
   const auto costs = decode_part_costs(bench.plan.config, bench.peer.layout, number_bytes(bench.plan.precision),
                                        axes.batch, axes.context + axes.steps - steps + (steps - 1) / 2,
                                        cell.floor->distinct_experts.value_or(0));
-  reports::Breakdown breakdown;
-  breakdown.method = measured.method;
-  breakdown.step_ns = breakdown.remainder_ns = measured.step_ns;
-  for (const auto& [part, time_ns] : measured.parts) {
-    const PartCost& cost = costs[static_cast<size_t>(part)];
-    StepCost as_step;
-    as_step.weight_bytes = cost.bytes;
-    as_step.flops = cost.flops;
-    breakdown.parts.push_back({part_name(part), time_ns, cost.bytes,
-                               floor_ns(as_step, bench.ceilings.read_bytes_per_s.value_or(0),
-                                        bench.ceilings.gemm_flops_per_s.value_or(0))});
-    breakdown.remainder_ns -= time_ns;
-  }
+  const reports::Breakdown breakdown = breakdown_of(bench, measured, costs);
   cell.breakdown = breakdown;
   if (std::abs(breakdown.remainder_ns) > bounds::kBreakdownRemainder * breakdown.step_ns)
     cell.validity.reasons.push_back(

@@ -25,6 +25,23 @@ reports::Floor floor_of(const Bench& bench, const StepCost& cost, double distinc
   return floor;
 }
 
+reports::Breakdown breakdown_of(const Bench& bench, const StepParts& measured, const std::array<PartCost, kParts>& costs) {
+  reports::Breakdown breakdown;
+  breakdown.method = measured.method;
+  breakdown.step_ns = breakdown.remainder_ns = measured.step_ns;
+  for (const auto& [part, time_ns] : measured.parts) {
+    const PartCost& cost = costs[static_cast<size_t>(part)];
+    StepCost as_step;
+    as_step.weight_bytes = cost.bytes;
+    as_step.flops = cost.flops;
+    breakdown.parts.push_back({part_name(part), time_ns, cost.bytes,
+                               floor_ns(as_step, bench.ceilings.read_bytes_per_s.value_or(0),
+                                        bench.ceilings.gemm_flops_per_s.value_or(0))});
+    breakdown.remainder_ns -= time_ns;
+  }
+  return breakdown;
+}
+
 // The parts' names are those of the record's fields.
 void record_kernels(const Session& session, reports::Cell& cell) {
   const PartKernels kernels = session.kernels();

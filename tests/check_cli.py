@@ -269,6 +269,10 @@ def check_prefill():
         check(abs(cell["throughput"]["tokens_per_s"] / rate - 1) < 1e-6, "tokens of the prompt a second")
         check(0 <= cell["accuracy"]["value"] <= cell["accuracy"]["bound"], "a prompt is checked")
         check(cell["kernels"]["attention"] == "mla_cpu", f"kernels: {cell['kernels']}")
+        parts = {part["name"]: part["time_ns"] for part in cell["breakdown"]["parts"]}
+        check({"projections", "attention", "experts"} <= set(parts), f"parts of a prompt: {parts}")
+        check(("recurrence" in parts) == (cell["axes"]["model"] != "mla"), f"parts of a prompt: {parts}")
+        check(0 < sum(parts.values()) <= cell["breakdown"]["step_ns"], "the parts are no more than the prompt")
     code, _, err = run(*line, "--resume")
     check(code == 0 and "kept 6 of 6 cells" in err, f"prefill resumes: {code} {err}")
     code, out, _ = run(*line[:-2], "--dry-run")

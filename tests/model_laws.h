@@ -122,6 +122,10 @@ inline void law_prefill_is_forward_from_nothing(Model& model, LawBounds bounds) 
       ASSERT_EQ(got.step_ns.size(), 1u);
       EXPECT_GT(got.step_ns[0], 0);
       EXPECT_GE(got.wall_ns, 0.9 * got.step_ns[0]);
+      double parts_ns = 0;
+      for (const PartTime& part : got.parts) parts_ns += part.time_ns;
+      EXPECT_GT(parts_ns, 0.5 * got.step_ns[0]);
+      EXPECT_LE(parts_ns, 1.001 * got.step_ns[0]);
       EXPECT_TRUE(rows_close(session->last_logits(), want, V, bounds));
     }
     EXPECT_EQ(read, pass == T ? (std::vector<int64_t>{T, T}) : (std::vector<int64_t>{32, 64, T, 32, 64, T}));

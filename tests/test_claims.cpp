@@ -150,6 +150,7 @@ Report prefills(const std::vector<int64_t>& contexts) {
       const double T = double(context), layers = cell.axes.model == "mla" ? 27 : 7;
       cell.timing->stats.median_ns = 20000 * T + 0.01 * layers * T * T;
       cell.floor->time_ns = cell.timing->stats.median_ns / 4;
+      cell.breakdown = Breakdown{"", cell.timing->stats.median_ns, {{"attention", 0.01 * layers * T * T}, {"experts", 20000 * T}}, 0};
       cell.id = cell_id(cell.suite, cell.axes);
       report.cells.push_back(cell);
     }
@@ -171,9 +172,10 @@ TEST(Claims, APrefillOfAnotherLengthIsToldAndDecidesNothing) {
   EXPECT_SAYS(claim_numbers(result).measured, "x at 128K");
   EXPECT_SAYS(result.reason, "which decides nothing: no report has such cells; run kdabench run prefill");
   const std::string explained = explain_claim(results, sources, "prefill-1m");
-  EXPECT_SAYS(explained, "a 20 us a token, b 270 ps a pair");
-  EXPECT_SAYS(explained, "tends to 3.86x");
-  EXPECT_SAYS(explained, "At 1M the fit gives 3.25x: an extrapolation, no measurement");
+  EXPECT_SAYS(explained, "  attention         4639 (64 %)      1203 (31 %)\n");
+  EXPECT_SAYS(explained, "  experts           2621 (36 %)      2621 (69 %)\n");
+  EXPECT_SAYS(explained, "tends to that of the attention, 3.86x");
+  EXPECT_SAYS(explained, "So split, 1M would give 3.25x: an extrapolation, no measurement");
 
   // At the claim's own length the measurement decides: 2.9 less 5 % is 2.755.
   const std::vector<Source> whole = {{"a", prefills({131072, 1 << 20})}};
@@ -181,7 +183,8 @@ TEST(Claims, APrefillOfAnotherLengthIsToldAndDecidesNothing) {
   EXPECT_EQ(result_of(judgement, "prefill-1m").verdict, "reproduced");
   EXPECT_FALSE(result_of(judgement, "prefill-1m").elsewhere);
   EXPECT_EQ(result_of(judgement, "prefill-512k").verdict, "not testable here");
-  EXPECT_EQ(explain_claim(judgement, whole, "prefill-1m").find("costs a T"), std::string::npos) << "two lengths fit anything";
+  EXPECT_SAYS(explain_claim(judgement, whole, "prefill-1m"), "Where the time goes at 1M");
+  EXPECT_EQ(explain_claim(judgement, whole, "prefill-1m").find("So split"), std::string::npos) << "it was measured";
 
   // Nothing is told of decode claims, which do not ask for it, nor of a length that one side alone has.
   EXPECT_FALSE(result_of(results, "decode-batch1-1m").elsewhere);

@@ -227,6 +227,10 @@ TEST(Engine, APromptCostsItsPairsAndItsWeights) {
     // Behind a cache, only the cached keys and values are made again.
     const StepCost tail = prefill_cost(config, layout, {}, 1, T / 2, T / 2), front = prefill_cost(config, layout, {}, 1, 0, T / 2);
     EXPECT_EQ(front.flops + tail.flops - once.flops - head, layers * 2 * (T / 2) * 32 * (128 + 128) * 512);
+    int64_t bytes = 0, flops = 0;
+    for (const PartCost& part : prefill_part_costs(config, layout, {}, 1, T / 2, T / 2)) bytes += part.bytes, flops += part.flops;
+    EXPECT_EQ(bytes, tail.bytes());
+    EXPECT_EQ(flops, tail.flops);
     // Long prompts hit every expert and every row of the embedding: each weight once.
     EXPECT_EQ(once.weight_bytes + once.expert_bytes + twice.head_bytes, weight_bytes(config, layout, {}));
     EXPECT_EQ(once.cache_bytes + once.state_bytes, cache_bytes(config, layout, {}, 1, T));

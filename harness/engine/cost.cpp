@@ -43,6 +43,14 @@ Parameters mixer_parameters(const ModelConfig& c, MixerKind kind) {
 
 int64_t expert_parameters(const ModelConfig& c) { return 3 * c.hidden_size * c.moe_intermediate_size; }
 
+// Of the routed experts hit, all layers.
+int64_t expert_bytes(const ModelConfig& c, NumberBytes bytes, double distinct) {
+  int64_t sum = 0;
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
+    if (!c.is_dense(layer)) sum += static_cast<int64_t>(std::llround(distinct * expert_parameters(c) * bytes.act));
+  return sum;
+}
+
 // Recurrent and convolution state of one linear layer and sequence.
 int64_t state_bytes(const ModelConfig& c, NumberBytes bytes) {
   const Widths w(c);
@@ -133,9 +141,7 @@ StepCost decode_cost(const ModelConfig& c, const Layout& layout, NumberBytes byt
   int64_t all = 0;
   for (const PartCost& part : decode_part_costs(c, layout, bytes, batch, context, distinct_experts))
     all += part.bytes, cost.flops += part.flops;
-  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
-    if (!c.is_dense(layer))
-      cost.expert_bytes += static_cast<int64_t>(std::llround(distinct_experts * expert_parameters(c) * bytes.act));
+  cost.expert_bytes = expert_bytes(c, bytes, distinct_experts);
   cost.cache_bytes = batch * (context + 1) * cache_bytes_per_token(c, layout, bytes);
   cost.state_bytes = 2 * batch * state_bytes_per_sequence(c, layout, bytes);
   cost.head_bytes = (c.vocab_size * c.hidden_size + batch * c.hidden_size) * bytes.act;
@@ -143,38 +149,58 @@ StepCost decode_cost(const ModelConfig& c, const Layout& layout, NumberBytes byt
   return cost;
 }
 
-StepCost prefill_cost(const ModelConfig& c, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t cached,
-                      int64_t tokens) {
+std::array<PartCost, kParts> prefill_part_costs(const ModelConfig& c, const Layout& layout, NumberBytes bytes,
+                                                int64_t batch, int64_t cached, int64_t tokens) {
   const Widths w(c);
   const int64_t N = batch * tokens, keys = batch * (cached + tokens);
   const int64_t pairs = batch * (tokens * cached + tokens * (tokens + 1) / 2);
   const double distinct = expected_distinct_experts(c, N);
-  StepCost cost;
-  int64_t weights = c.hidden_size, products = 0;   // final norm; weights that every token is multiplied with
+  std::array<PartCost, kParts> parts;
+  const auto at = [&](Part part) -> PartCost& { return parts[static_cast<size_t>(part)]; };
+  const auto product = [&](Part part, int64_t parameters, int64_t rows) {
+    at(part).bytes += parameters * bytes.act;
+    at(part).flops += 2 * rows * parameters;
+  };
+  at(Part::kNorms).bytes = (c.hidden_size + std::min(N, c.vocab_size) * c.hidden_size) * bytes.act;
+  product(Part::kHead, c.vocab_size * c.hidden_size, batch);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
     const Parameters mixer = mixer_parameters(c, layout[layer]);
-    weights += mixer.matrix + mixer.other + 2 * c.hidden_size;
-    products += mixer.matrix;
+    at(Part::kNorms).bytes += 2 * c.hidden_size * bytes.act;
     if (layout[layer] == MixerKind::kMla) {
       const int64_t up = w.A * (w.nope + w.v) * w.R;   // W_UK and W_UV: of every key, not of every query
-      cost.flops += 2 * (keys - N) * up + 2 * pairs * w.A * (w.nope + w.rope + w.v);
+      product(Part::kProjections, mixer.matrix - up, N);
+      product(Part::kAttention, up, keys);
+      at(Part::kAttention).bytes += mixer.other * bytes.act + keys * (w.R + w.rope) * bytes.act;
+      at(Part::kAttention).flops += 2 * pairs * w.A * (w.nope + w.rope + w.v);
     } else {
-      cost.flops += 7 * N * w.key * c.linear_head_dim;
+      product(Part::kProjections, mixer.matrix, N);
+      at(Part::kRecurrence).bytes += mixer.other * bytes.act + (cached > 0 ? 2 : 1) * batch * state_bytes(c, bytes);
+      at(Part::kRecurrence).flops += 7 * N * w.key * c.linear_head_dim;
     }
     if (c.is_dense(layer)) {
-      weights += 3 * c.hidden_size * c.intermediate_size;
-      products += 3 * c.hidden_size * c.intermediate_size;
+      product(Part::kDense, 3 * c.hidden_size * c.intermediate_size, N);
       continue;
     }
-    weights += c.num_experts * (c.hidden_size + 1) + c.num_shared_experts * expert_parameters(c);
-    products += c.num_experts * c.hidden_size + (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c);
-    cost.expert_bytes += static_cast<int64_t>(std::llround(distinct * expert_parameters(c) * bytes.act));
+    at(Part::kExperts).bytes += (c.num_experts * (c.hidden_size + 1) + c.num_shared_experts * expert_parameters(c)) * bytes.act +
+                                static_cast<int64_t>(std::llround(distinct * expert_parameters(c) * bytes.act));
+    at(Part::kExperts).flops += 2 * N * (c.num_experts * c.hidden_size +
+                                         (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c));
   }
-  cost.flops += 2 * N * products + 2 * batch * c.vocab_size * c.hidden_size;
-  cost.weight_bytes = weights * bytes.act;
-  cost.cache_bytes = keys * cache_bytes_per_token(c, layout, bytes);
+  return parts;
+}
+
+StepCost prefill_cost(const ModelConfig& c, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t cached,
+                      int64_t tokens) {
+  const int64_t N = batch * tokens;
+  StepCost cost;
+  int64_t all = 0;
+  for (const PartCost& part : prefill_part_costs(c, layout, bytes, batch, cached, tokens))
+    all += part.bytes, cost.flops += part.flops;
+  cost.expert_bytes = expert_bytes(c, bytes, expected_distinct_experts(c, N));
+  cost.cache_bytes = batch * (cached + tokens) * cache_bytes_per_token(c, layout, bytes);
   cost.state_bytes = (cached > 0 ? 2 : 1) * batch * state_bytes_per_sequence(c, layout, bytes);
   cost.head_bytes = (c.vocab_size + std::min(N, c.vocab_size)) * c.hidden_size * bytes.act;
+  cost.weight_bytes = all - cost.expert_bytes - cost.cache_bytes - cost.state_bytes - cost.head_bytes;
   return cost;
 }
 

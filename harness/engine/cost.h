@@ -49,10 +49,12 @@ StepCost decode_cost(const ModelConfig& config, const Layout& layout, NumberByte
 StepCost prefill_cost(const ModelConfig& config, const Layout& layout, NumberBytes bytes, int64_t batch, int64_t cached,
                       int64_t tokens);
 
-// Of a decode step, by part, in the order of kAllParts.
+// The same, by part, in the order of kAllParts.
 struct PartCost {
   int64_t bytes = 0, flops = 0;
 };
+std::array<PartCost, kParts> prefill_part_costs(const ModelConfig& config, const Layout& layout, NumberBytes bytes,
+                                                int64_t batch, int64_t cached, int64_t tokens);
 std::array<PartCost, kParts> decode_part_costs(const ModelConfig& config, const Layout& layout, NumberBytes bytes,
                                                int64_t batch, int64_t context, double distinct_experts);
 

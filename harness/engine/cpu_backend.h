@@ -122,8 +122,10 @@ class CpuBackend {
     } const noting{kernels_};
     kernels_ = &kernels;
     DecodeSamples samples;
+    part_ns_.fill(0);
     const auto begin = Clock::now();
     work();
+    samples.parts = parts();
     if (slowdown > 1)
       for (const double until = slowdown * elapsed_ns(begin); elapsed_ns(begin) < until;) {}
     samples.tokens.assign(next.data, next.data + next.size[0]);
@@ -141,9 +143,8 @@ class CpuBackend {
     StepParts result;
     result.method = "each operation timed by the steady clock, mean over the steps";
     result.step_ns = samples.wall_ns / static_cast<double>(steps);
-    for (const Part part : kAllParts)
-      if (const double ns = part_ns_[static_cast<size_t>(part)]; ns > 0)
-        result.parts.push_back({part, ns / static_cast<double>(steps)});
+    result.parts = parts();
+    for (PartTime& part : result.parts) part.time_ns /= static_cast<double>(steps);
     return result;
   }
 
@@ -151,6 +152,13 @@ class CpuBackend {
   using Clock = std::chrono::steady_clock;
   static double elapsed_ns(Clock::time_point from) {
     return std::chrono::duration<double, std::nano>(Clock::now() - from).count();
+  }
+  // Those that ran, since part_ns_ was cleared.
+  std::vector<PartTime> parts() const {
+    std::vector<PartTime> ran;
+    for (const Part part : kAllParts)
+      if (const double ns = part_ns_[static_cast<size_t>(part)]; ns > 0) ran.push_back({part, ns});
+    return ran;
   }
   template <class Operation>
   void run(Part part, const Arena& arena, const char* kernel, Operation&& operation) {

@@ -5,6 +5,7 @@
 // else is launched next (kernels/chain/chain.h).
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <optional>
 #include <span>
@@ -99,7 +100,7 @@ class CudaBackend {
     if (launches(linear_part, arena)) silu_mul_cuda(a, stream_.get());
   }
   void advance(const Advance& a, Arena& arena) {
-    running_ = Part::kNorms;
+    enter(Part::kNorms);
     if (arena.measuring()) return;
     flush();
     advance_cuda(a, stream_.get());          // never left out: the context must grow
@@ -178,8 +179,8 @@ class CudaBackend {
     return samples;
   }
 
-  // Runs `work` once between two events and two device timers, without a graph; notes its kernels. The host's clock runs
-  // until the tokens are there.
+  // Runs `work` once between two events and two device timers, without a graph; notes its kernels, and when each part
+  // begins. The host's clock runs until the tokens are there.
   template <class Work>
   DecodeSamples time_once(PartKernels& kernels, View<const int32_t, 1> next, Work&& work) {
     DecodeSamples samples;
@@ -189,6 +190,12 @@ class CudaBackend {
     ClockStamp* const stamp = static_cast<ClockStamp*>(stamps.data());
     const KernelLog log([&](std::string_view name) { add_kernel(kernels, running_, name); });
     synchronize();
+    std::vector<Mark> marks;
+    struct Marking {
+      std::vector<Mark>*& to;
+      ~Marking() { to = nullptr; }           // also when `work` throws
+    } const marking{marks_};
+    marks_ = &marks;
 
     const auto start = std::chrono::steady_clock::now();
     stamp_clock_cuda(stamp, stream);
@@ -204,6 +211,12 @@ class CudaBackend {
     check(cudaStreamSynchronize(stream), "read a prompt");
     samples.wall_ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
     add_times(samples, {&begin, 1}, {&end, 1}, stamps);
+    std::array<double, kParts> part_ns = {};
+    for (size_t i = 0; i < marks.size(); ++i)
+      part_ns[static_cast<size_t>(marks[i].part)] +=
+          elapsed_ns(i == 0 ? begin : marks[i].begin, i + 1 < marks.size() ? marks[i + 1].begin : end);
+    for (const Part part : kAllParts)
+      if (const double ns = part_ns[static_cast<size_t>(part)]; ns > 0) samples.parts.push_back({part, ns});
     return samples;
   }
 
@@ -250,10 +263,24 @@ class CudaBackend {
   }
 
  private:
+  // Where a part begins in the stream. What was collected before it and not yet launched counts for the part after it:
+  // operations of single tokens alone.
+  struct Mark {
+    Part part;
+    Event begin;
+  };
+
   bool runs(Part part) {
     seen_ |= 1u << static_cast<int>(part);
-    running_ = part;
+    enter(part);
     return left_out_ != part;
+  }
+  void enter(Part part) {
+    if (marks_ && (marks_->empty() || marks_->back().part != part)) {
+      marks_->push_back({part, make_event()});
+      check(cudaEventRecord(marks_->back().begin.get(), stream_.get()), "record an event");
+    }
+    running_ = part;
   }
   // Whether the operation goes to the device now: not left out, and no dry run.
   bool launches(Part part, Arena& arena) {
@@ -306,15 +333,19 @@ class CudaBackend {
     });
   }
 
+  static double elapsed_ns(const Event& begin, const Event& end) {
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, begin.get(), end.get()), "read an event");
+    return static_cast<double>(ms) * 1e6;
+  }
+
   // Device times and SM clocks of finished steps; two stamps a step.
   static void add_times(DecodeSamples& samples, std::span<const Event> begin, std::span<const Event> end,
                         const DeviceMemory& stamps) {
     std::vector<ClockStamp> read(2 * begin.size());
     check(cudaMemcpy(read.data(), stamps.data(), stamps.bytes(), cudaMemcpyDeviceToHost), "read clock stamps");
     for (size_t i = 0; i < begin.size(); ++i) {
-      float ms = 0;
-      check(cudaEventElapsedTime(&ms, begin[i].get(), end[i].get()), "read an event");
-      samples.step_ns.push_back(static_cast<double>(ms) * 1e6);
+      samples.step_ns.push_back(elapsed_ns(begin[i], end[i]));
       const ClockStamp &a = read[2 * i], &b = read[2 * i + 1];
       if (a.multiprocessor == b.multiprocessor && b.nanoseconds > a.nanoseconds)
         samples.sm_clock_hz.push_back(1e9 * static_cast<double>(b.cycles - a.cycles) /
@@ -357,6 +388,7 @@ class CudaBackend {
   std::optional<Part> left_out_;             // time_parts: the part that is not launched
   Part running_ = Part::kNorms;              // that the last operation belongs to
   uint32_t seen_ = 0;                        // parts that occurred, a bit each
+  std::vector<Mark>* marks_ = nullptr;       // of the work that is timed once
 };
 
 }  // namespace kdabench

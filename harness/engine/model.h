@@ -58,6 +58,11 @@ struct SessionBytes {
   int64_t total() const { return cache + state + workspace; }
 };
 
+struct PartTime {
+  Part part;
+  double time_ns = 0;
+};
+
 // A step is one token for every sequence of the batch; of a prefill, the whole prompt of every sequence.
 struct DecodeSamples {
   std::vector<double> step_ns;           // device time of each step: CUDA events, or the steady clock on the CPU
@@ -67,13 +72,10 @@ struct DecodeSamples {
   bool graph = false;
   std::optional<int64_t> kernels;        // kernel nodes of the graph; empty without one
   std::vector<int32_t> tokens;           // [steps, B], what was sampled
+  std::vector<PartTime> parts;           // of a prefill: those that ran; they add up to the step
 };
 
 // Where the time of a decode step goes.
-struct PartTime {
-  Part part;
-  double time_ns = 0;
-};
 struct StepParts {
   double step_ns = 0;                    // the whole step
   std::vector<PartTime> parts;           // those that this model has; what they leave of step_ns is gaps and overlap
