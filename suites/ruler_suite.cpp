@@ -248,6 +248,7 @@ void measure(Texts& texts, Bench& bench, reports::Cell& cell) {
   cell.accuracy = reports::Accuracy{task.metric == RulerMetric::kMatchAll ? "string_match_all" : "string_match_part",
                                     mean.value, {}, mean.standard_error, static_cast<int64_t>(samples.size()), {}};
   cell.accuracy->score = std::move(score);
+  cell.items = items_of(std::move(scores));
   if (cell.axes.context > plan.config.model_max_length)
     cell.validity.reasons.push_back({"beyond_max_length", fmt::format("The prompts are longer than model_max_length, {}.",
                                                                       plan.config.model_max_length)});

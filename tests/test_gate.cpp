@@ -131,7 +131,7 @@ std::function<void(Json&)> score(int right, const char* device, bool items = tru
         {"metric", "exact match"}, {"value", right / 100.0}, {"bound", nullptr}, {"stderr", 0.05}, {"n", 100}};
     Json scores = Json::array();
     for (int i = 0; i < 100; ++i) scores.push_back(i < right ? 1.0 : 0.0);
-    if (items) cell(r)["items"] = {{"scores", scores}, {"kl", Json::array()}};
+    if (items) cell(r)["items"] = {{"scores", scores}, {"choices", Json::array()}, {"kl", Json::array()}};
     else cell(r).erase("items");
   };
 }
