@@ -158,10 +158,11 @@ void measure(const std::string& name, const ReadTest& read, Bench& bench, report
   std::vector<double> scores;
   int64_t done = 0;
   for (size_t i = 0; i < test.parts.size(); ++i) {
-    parts.push_back(score_part(bench, test, test.parts[i], prompts[i], text, opened, what, cell.id, count, scores, [&](size_t n) {
+    const auto report = [&](size_t n) {
       bench.host.progress(test.parts[i].name,
                           static_cast<double>(done + static_cast<int64_t>(n)) / static_cast<double>(questions));
-    }));
+    };
+    parts.push_back(score_part(bench, test, test.parts[i], prompts[i], text, opened, what, cell.id, count, scores, report));
     done += static_cast<int64_t>(test.parts[i].questions.size());
   }
   const GeneratedResult result = generated_result(name, std::move(parts));

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Two accuracy reports, item by item, from outside: a run against itself, against broken weights, against other prompts.
+"""Two accuracy reports, item by item: a run against itself, against broken weights, against other prompts.
 
 usage: check_paired.py SOURCE_DIR KDABENCH_BINARY
 """
@@ -25,8 +25,8 @@ def check(holds, what):
 
 def run(name, checkpoint, *words):
     path = folder / f"{name}.json"
-    done = subprocess.run([binary, "run", *map(str, words), "--checkpoint", str(checkpoint), "--data", str(data), "--out",
-                           str(path), "--progress", "none"], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([binary, "run", *map(str, words), "--checkpoint", str(checkpoint), "--data", str(data),
+                           "--out", str(path), "--progress", "none"], capture_output=True, text=True, timeout=300)
     check(done.returncode == 0, f"{name}: {done.returncode} {done.stderr}")
     check(subprocess.run([binary, "validate", path], capture_output=True).returncode == 0, f"{name} is valid")
     return path
@@ -52,8 +52,9 @@ def on_a_gpu(one):
 
 
 def gate(base, candidate, wanted, *says):
-    done = subprocess.run([binary, "gate", base, candidate, "--format", "json"], capture_output=True, text=True, timeout=60)
-    check(done.returncode == wanted, f"{base.name} {candidate.name}: wanted {wanted}, got {done.returncode}: {done.stdout}")
+    done = subprocess.run([binary, "gate", base, candidate, "--format", "json"], capture_output=True, text=True,
+                          timeout=60)
+    check(done.returncode == wanted, f"{candidate.name}: wanted {wanted}, got {done.returncode}: {done.stdout}")
     for part in says:
         check(part in done.stdout, f"{base.name} {candidate.name}: wanted {part!r} in {done.stdout}")
 
