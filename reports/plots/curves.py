@@ -45,7 +45,8 @@ def draw(curves: dict, style, data, metric: str, length: int):
     figure.text(0.01, 0.975, f"Synthetic tests at length {length}: held-out accuracy against training steps",
                 fontsize=8, fontweight="bold", va="top")
     paper = data.paper().get("fig4_steps", {}) if length == PAPER_LENGTH else {}
-    lines = "thick: the better rate (band: seeds); thin: single runs at the other" + ("; dashed: paper, Fig. 4" if paper else "")
+    lines = "thick: the better rate (band: seeds); thin: single runs at the other"
+    lines += "; dashed: paper, Fig. 4" if paper else ""
     figure.text(0.01, 0.915, f"% of {what}; {lines}", fontsize=7, va="top", color="#444444")
     for axes, task in zip(panels[0], tasks):
         runs = [run for run in drawn if run["task"] == task]
