@@ -251,6 +251,7 @@ suites::AccuracyPlan accuracy_plan(const AccuracyFlags& flags) {
   plan.tasks = parse_list("tasks", flags.tasks);
   plan.samples = parse_integer("samples", flags.samples, 1);
   plan.task_seed = static_cast<uint64_t>(parse_integer("task-seed", flags.task_seed, 0));
+  plan.reference = flags.reference;
   plan.jsonl = flags.jsonl;
   return plan;
 }

@@ -48,7 +48,7 @@ struct SweepFlags {
 struct AccuracyFlags {
   std::string data, tokenizer, prompt_format = "auto", rows = "0";
   std::string subjects, mmlu_style = "lm-eval", limit = "0", mmlu_pro_style = "official", gpqa;
-  std::string lengths = "4K", tasks, samples = "500", task_seed = "42", jsonl;
+  std::string lengths = "4K", tasks, samples = "500", task_seed = "42", jsonl, reference;
   bool allow_random_weights = false;
 
   template <class V> void fields(V&& v) {
@@ -66,6 +66,7 @@ struct AccuracyFlags {
     v("tasks", tasks, kGroup, "ruler: some of the 13; synthetic: palindrome, mqar, mqar-zoology, stack");
     v("samples", samples, kGroup, "ruler, synthetic: prompts of each task and length");
     v("task-seed", task_seed, kGroup, "ruler, synthetic: seed of the prompts");
+    v("reference", reference, kGroup, "mmlu, gpqa: a report; keep each item's divergence from its log-probabilities");
     v("jsonl", jsonl, kGroup, "ruler: read DIR/TASK.jsonl or DIR/TASK/validation.jsonl instead of making prompts");
     v("allow-random-weights", allow_random_weights, kGroup, "score random weights too: a trial of the machinery");
   }

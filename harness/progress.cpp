@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace kdabench {
@@ -33,11 +34,24 @@ void ProgressLine::clear() {
   drawn_ = false;
 }
 
+void ProgressLine::expect(std::map<std::string, double> seconds) {
+  expected_ = std::move(seconds);
+  expected_sum_ = 0;
+  for (const auto& [what, expected] : expected_) expected_sum_ += expected;
+}
+
+double ProgressLine::expected_of(const std::string& what) const {
+  const auto at = expected_.find(what);
+  return at == expected_.end() ? 0 : at->second;
+}
+
 std::string ProgressLine::left() const {
-  const double share = cells_ == 0 ? 0 : (static_cast<double>(done_) + fraction_) / static_cast<double>(cells_);
+  double share = cells_ == 0 ? 0 : (static_cast<double>(done_) + fraction_) / static_cast<double>(cells_);
+  if (expected_sum_ > 0) share = (expected_done_ + fraction_ * expected_of(what_)) / expected_sum_;
   const double spent = seconds_since(start_);
   const bool first = done_ == 0;             // nothing to go by but its own share
   if (done_ == cells_ || share <= 0 || spent < (first ? 20 : 2) || (first && fraction_ < 0.02)) return "";
+  share = std::min(share, 1.);
   const double left = spent * (1 - share) / share;
   return left < 90 ? fmt::format(", about {:.0f} s left", left) : fmt::format(", about {:.0f} min left", left / 60);
 }
@@ -70,7 +84,9 @@ void ProgressLine::update(const std::string& phase, double fraction) {
 void ProgressLine::finished(const std::string& result) {
   clear();
   ++done_;
+  expected_done_ += expected_of(what_);
   fraction_ = 0;
+  what_.clear();
   if (style_ == ProgressStyle::kNone) return;
   fmt::print(stderr, "[{}/{}] {}{}\n", done_, cells_, result, style_ == ProgressStyle::kPlain ? left() : "");
 }

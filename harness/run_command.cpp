@@ -237,6 +237,11 @@ int measure(const Call& call, RunOptions& options, const std::vector<const suite
   if (known > 0) line.note(fmt::format("kept {} of {} cells", known, all.size()));
   if (!scores.empty()) line.note(estimate_text(scores));
   if (const std::string about = prefill_estimate(cells); !about.empty()) line.note(about);
+  if (scores.size() == all.size()) {
+    std::map<std::string, double> expected;
+    for (const ScoreForecast& row : scores) expected[row.task.cell.id] = row.seconds;
+    line.expect(std::move(expected));
+  }
   if (items && items->kept() > 0) line.note(fmt::format("kept {} scored items", items->kept()));
   if (std::any_of(wanted.begin(), wanted.end(), [](const suites::Suite* suite) { return suite->needs_ceilings; })) {
     line.starting("ceilings of the device");

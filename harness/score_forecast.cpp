@@ -9,9 +9,11 @@
 namespace kdabench {
 namespace {
 
-// Shares of the rates that a pass over prompts and a decode step are assumed to reach, and rows decoded together.
-constexpr double kPrefillShare = 0.3, kDecodeShare = 0.5;
-constexpr int64_t kRowsCuda = 32, kRowsCpu = 8;
+// Shares of the rates that a pass over prompts and a decode step are assumed to reach, and rows decoded together. A small
+// model is bound by neither: a layer of a decode step takes a GPU this long whatever it computes, and a cell so long to
+// open its session and capture its step (scripts/gpu_accuracy.sh on an H200: 0.9 ms a step of 8 layers at 1K, 0.1 s).
+constexpr double kPrefillShare = 0.3, kDecodeShare = 0.5, kLayerSecondsCuda = 1e-4, kCellSecondsCuda = 0.1;
+constexpr int64_t kRowsCuda = 128, kRowsCpu = 8;
 
 double seconds_of(const suites::Plan& plan, const suites::Peer& peer, const suites::Workload& work) {
   if (work.prompts == 0) return 0;
@@ -22,13 +24,15 @@ double seconds_of(const suites::Plan& plan, const suites::Peer& peer, const suit
                                      expected_distinct_experts(own.config, 1));
   double seconds = static_cast<double>(work.read_tokens) * static_cast<double>(token.flops) /
                    (kPrefillShare * rates.flops_per_s);
+  const bool cuda = plan.device == DeviceKind::kCuda;
+  if (cuda) seconds += kCellSecondsCuda;
   if (work.generated_tokens == 0) return seconds;
-  const int64_t rows = std::min(work.prompts, plan.device == DeviceKind::kCuda ? kRowsCuda : kRowsCpu);
+  const int64_t rows = std::min(work.prompts, cuda ? kRowsCuda : kRowsCpu);
   const StepCost step = decode_cost(own.config, peer.layout, bytes, rows, work.longest,
                                     expected_distinct_experts(own.config, rows));
-  seconds += static_cast<double>(work.generated_tokens) / static_cast<double>(rows) * 1e-9 *
-             suites::floor_ns(step, rates.read_bytes_per_s, rates.flops_per_s) / kDecodeShare;
-  return seconds;
+  const double step_seconds = 1e-9 * suites::floor_ns(step, rates.read_bytes_per_s, rates.flops_per_s) / kDecodeShare;
+  const double least = cuda ? kLayerSecondsCuda * static_cast<double>(own.config.num_hidden_layers) : 0;
+  return seconds + static_cast<double>(work.generated_tokens) / static_cast<double>(rows) * std::max(step_seconds, least);
 }
 
 }  // namespace

@@ -61,6 +61,44 @@ std::vector<double> numbers(const Json& cell, const std::string& path) {
   return out;
 }
 
+std::string text_at(const Json& cell, const std::string& path) {
+  const Json* found = at_path(cell, path);
+  return found && found->is_string() ? found->get<std::string>() : "";
+}
+
+// Whether both say what they asked, and it was not the same.
+bool asked_otherwise(const Pair& pair) {
+  for (const char* path : {"accuracy.score.prompts_sha256", "accuracy.score.gold_sha256"}) {
+    const std::string was = text_at(pair.base, path), is = text_at(pair.candidate, path);
+    if (!was.empty() && !is.empty() && was != is) return true;
+  }
+  return false;
+}
+
+// How many items were lost and won, in words, and McNemar's p.
+struct Paired {
+  double p = 1;
+  std::string note;
+};
+Paired paired(const std::vector<double>& before, const std::vector<double>& after) {
+  int64_t lost = 0, won = 0;
+  for (size_t i = 0; i < before.size(); ++i) lost += after[i] < before[i], won += after[i] > before[i];
+  const double p = mcnemar_p_lost(lost, won);
+  return {p, fmt::format("of {} items {} were lost and {} won; McNemar p {:.2g}", before.size(), lost, won, p)};
+}
+
+// The mean of one number an item, held to the margin from both sides.
+void judge_kl(Pair pair, const std::string& metric, const std::vector<double>& values, const char* of) {
+  if (values.size() < 2) return;
+  const MeanInterval d = mean_interval(values, pair.rules.error_rate);
+  const double margin = pair.rules.max_mean_kl_increase;
+  const std::string note = fmt::format("{:+.2g} nats an item {}, {:.0f} % interval {:+.2g} to {:+.2g}", d.mean, of,
+                                       100 * (1 - 2 * pair.rules.error_rate), d.low, d.high);
+  if (d.low > 0 && d.mean > margin) pair.add(metric, "fail", Exit::incorrect, "", "", note);
+  else if (d.high < margin) pair.add(metric, "pass", Exit::pass, "", "", note);
+  else pair.add(metric, "inconclusive", Exit::inconclusive, "", "", note);
+}
+
 // Items are paired by their place; a task's items have an order.
 void judge_items(Pair pair, const std::string& was, const std::string& is, bool higher_is_same) {
   const auto before = numbers(pair.base, "items.scores"), after = numbers(pair.candidate, "items.scores");
@@ -72,11 +110,7 @@ void judge_items(Pair pair, const std::string& was, const std::string& is, bool 
     return pair.add(
         "accuracy", "no_baseline", Exit::no_baseline, was, is,
         fmt::format("{} items in base, {} in the candidate: not the same test", before.size(), after.size()));
-  int64_t lost = 0, won = 0;
-  for (size_t i = 0; i < before.size(); ++i) lost += after[i] < before[i], won += after[i] > before[i];
-  const double p = mcnemar_p_lost(lost, won);
-  const std::string note =
-      fmt::format("of {} items {} were lost and {} won; McNemar p {:.2g}", before.size(), lost, won, p);
+  const auto [p, note] = paired(before, after);
   if (p <= pair.rules.error_rate) pair.add("accuracy", "fail", Exit::incorrect, was, is, note);
   else pair.add("accuracy", "pass", Exit::pass, was, is, note);
 }
@@ -90,6 +124,9 @@ void judge_accuracy(Pair pair) {
   if (was->value("metric", "") != is->value("metric", ""))
     return pair.add("accuracy", "no_baseline", Exit::no_baseline, was->value("metric", ""), is->value("metric", ""),
                     "another metric");
+  if (asked_otherwise(pair))
+    return pair.add("accuracy", "no_baseline", Exit::no_baseline, before, after,
+                    "other prompts or other right answers: not the same test");
   // A check is held to its bound, not to another run's rounding.
   if (const Json bound = is->value("bound", Json()); bound.is_number()) {
     const bool holds = is->value("value", INFINITY) <= bound.get<double>();
@@ -98,25 +135,27 @@ void judge_accuracy(Pair pair) {
   }
   const Json* device = at_path(pair.candidate, "axes.device");
   const bool cpu = device && *device == "cpu";
-  if (before == after && (numbers(pair.base, "items.scores") == numbers(pair.candidate, "items.scores") || !cpu))
+  const auto old_scores = numbers(pair.base, "items.scores"), new_scores = numbers(pair.candidate, "items.scores");
+  if (before == after && (old_scores == new_scores || !cpu))
     judge_items(pair, before, after, true);
   else if (cpu)
     pair.add("accuracy", "fail", Exit::incorrect, before, after,
-             "the CPU computes the same every time; this is a change");
+             "the CPU computes the same every time; this is a change" +
+                 (old_scores.empty() || old_scores.size() != new_scores.size()
+                      ? "" : ": " + paired(old_scores, new_scores).note));
   else
     judge_items(pair, before, after, before == after);
 
   const auto old_kl = numbers(pair.base, "items.kl"), new_kl = numbers(pair.candidate, "items.kl");
-  if (old_kl.empty() || old_kl.size() != new_kl.size() || old_kl.size() < 2) return;
   std::vector<double> more;
-  for (size_t i = 0; i < old_kl.size(); ++i) more.push_back(new_kl[i] - old_kl[i]);
-  const MeanInterval d = mean_interval(more, pair.rules.error_rate);
-  const double margin = pair.rules.max_mean_kl_increase;
-  const std::string note = fmt::format("{:+.2g} nats an item, {:.0f} % interval {:+.2g} to {:+.2g}", d.mean,
-                                       100 * (1 - 2 * pair.rules.error_rate), d.low, d.high);
-  if (d.low > 0 && d.mean > margin) pair.add("kl", "fail", Exit::incorrect, "", "", note);
-  else if (d.high < margin) pair.add("kl", "pass", Exit::pass, "", "", note);
-  else pair.add("kl", "inconclusive", Exit::inconclusive, "", "", note);
+  if (old_kl.size() == new_kl.size())
+    for (size_t i = 0; i < old_kl.size(); ++i) more.push_back(new_kl[i] - old_kl[i]);
+  judge_kl(pair, "kl", more, "more from the reference than base");
+  const auto old_choices = numbers(pair.base, "items.choices"), new_choices = numbers(pair.candidate, "items.choices");
+  if (!old_scores.empty() && !old_choices.empty() && old_choices.size() == new_choices.size() &&
+      old_choices.size() % old_scores.size() == 0)
+    judge_kl(pair, "kl from base", choice_divergence(old_choices, new_choices, old_choices.size() / old_scores.size()),
+             "from base");
 }
 
 void judge_time(Pair pair, const CellComparison& row, bool same_machine) {

@@ -332,10 +332,12 @@ struct Launches {
 // Single results behind a score, in the order of the task's items, so that two runs can be compared in pairs.
 struct Items {
   std::vector<double> scores;
+  std::vector<double> choices;         // [items, as many for each]
   std::vector<double> kl;
   template <class V> void fields(V&& v) {
     v("scores", scores, "score of each item: 1 right, 0 wrong, or between where the task gives part marks");
-    v("kl", kl, "Kullback-Leibler divergence from the reference logits of each item, in nats; empty without reference");
+    v("choices", choices, "log-probabilities of the answers to choose from, item by item; empty where answers are generated");
+    v("kl", kl, "divergence of each item's choices from those of --reference, in nats; empty without one");
   }
 };
 

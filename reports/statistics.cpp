@@ -108,6 +108,27 @@ double mcnemar_p_lost(int64_t lost, int64_t won) {
   return std::min(1.0, p);
 }
 
+std::vector<double> choice_divergence(std::span<const double> reference, std::span<const double> own, size_t each) {
+  if (each == 0 || reference.size() != own.size() || own.size() % each != 0)
+    throw Error(fmt::format("choice_divergence wants as many numbers twice, {} an item, found {} and {}", each,
+                            reference.size(), own.size()));
+  const auto log_sum = [](std::span<const double> logs) {
+    const double largest = *std::max_element(logs.begin(), logs.end());
+    double sum = 0;
+    for (const double x : logs) sum += std::exp(x - largest);
+    return largest + std::log(sum);
+  };
+  std::vector<double> divergences;
+  for (size_t first = 0; first < own.size(); first += each) {
+    const std::span<const double> p = reference.subspan(first, each), q = own.subspan(first, each);
+    const double of_p = log_sum(p), of_q = log_sum(q);
+    double sum = 0;
+    for (size_t i = 0; i < each; ++i) sum += std::exp(p[i] - of_p) * ((p[i] - of_p) - (q[i] - of_q));
+    divergences.push_back(std::max(0., sum));  // rounding alone makes it negative
+  }
+  return divergences;
+}
+
 std::vector<double> benjamini_hochberg(std::span<const double> p) {
   std::vector<size_t> order(p.size());
   std::iota(order.begin(), order.end(), size_t{0});

@@ -31,6 +31,11 @@ MeanInterval mean_interval(std::span<const double> values, double tail);
 // Probability of this many losses or more when both directions are equally likely; 1 without disagreement.
 double mcnemar_p_lost(int64_t lost, int64_t won);
 
+// Kullback-Leibler divergence of each item, sum over its choices of p log(p / q) in nats, where p and q are `reference` and
+// `own`, log-probabilities of `each` choices an item, made to add up to 1. Error: the two differ in length, or `each` does
+// not divide it.
+std::vector<double> choice_divergence(std::span<const double> reference, std::span<const double> own, size_t each);
+
 // Benjamini and Hochberg's adjusted p-values, in the order given: rejecting all with q <= x keeps the expected share of
 // false rejections at most x for independent or positively dependent tests.
 std::vector<double> benjamini_hochberg(std::span<const double> p);

@@ -72,14 +72,18 @@ Workload workload(const std::string& name, const ReadTest& read, const Plan& pla
   return work;
 }
 
-// One part's score; what was scored before is taken from the items.
+// One part's score, and those of its questions behind `scores`; what was scored before is taken from the items.
 GeneratedScore score_part(Bench& bench, const Test& test, const Part& part, const std::vector<Ids>& prompts,
                           const TextModel& text, const Opened& opened, const std::string& what, const std::string& cell,
-                          ReadCount& count, const std::function<void(size_t)>& progress) {
+                          ReadCount& count, std::vector<double>& scores,
+                          const std::function<void(size_t)>& progress) {
   GeneratedScore score{part.name, static_cast<int64_t>(part.questions.size())};
-  const auto add = [&](const std::optional<bool>& judged) {
+  const size_t before = scores.size();
+  scores.resize(before + part.questions.size());
+  const auto add = [&](size_t i, const std::optional<bool>& judged) {
     score.correct += judged.value_or(false);
     score.unread += !judged.has_value();
+    scores[before + i] = judged.value_or(false) ? 1 : 0;
   };
   const auto before_stop = [&](const std::string& generated) {
     return std::string(until_stop(generated, test.stops));
@@ -90,7 +94,7 @@ GeneratedScore score_part(Bench& bench, const Test& test, const Part& part, cons
   for (size_t i = 0; i < prompts.size(); ++i) {
     const std::string key = sha256(what + part.prefix + part.questions[i].text);
     if (const reports::Item* item = bench.host.find_item(key)) {
-      add(test.judge(part.questions[i], item->prediction));
+      add(i, test.judge(part.questions[i], item->prediction));
       continue;
     }
     open.push_back(i);
@@ -114,7 +118,7 @@ GeneratedScore score_part(Bench& bench, const Test& test, const Part& part, cons
       const Question& question = part.questions[open[first + b]];
       const std::string generated = before_stop(text.decode(answers[b]));
       const std::optional<bool> judged = test.judge(question, generated);
-      add(judged);
+      add(open[first + b], judged);
       bench.host.scored({keys[first + b], cell, part.name, static_cast<int64_t>(open[first + b]),
                          judged.value_or(false) ? 1. : 0., false, generated, {question.gold}, {}});
     }
@@ -151,12 +155,14 @@ void measure(const std::string& name, const ReadTest& read, Bench& bench, report
                            text.format() + "\n";
   ReadCount count;
   std::vector<GeneratedScore> parts;
+  std::vector<double> scores;
   int64_t done = 0;
   for (size_t i = 0; i < test.parts.size(); ++i) {
-    parts.push_back(score_part(bench, test, test.parts[i], prompts[i], text, opened, what, cell.id, count, [&](size_t n) {
+    const auto report = [&](size_t n) {
       bench.host.progress(test.parts[i].name,
                           static_cast<double>(done + static_cast<int64_t>(n)) / static_cast<double>(questions));
-    }));
+    };
+    parts.push_back(score_part(bench, test, test.parts[i], prompts[i], text, opened, what, cell.id, count, scores, report));
     done += static_cast<int64_t>(test.parts[i].questions.size());
   }
   const GeneratedResult result = generated_result(name, std::move(parts));
@@ -177,6 +183,7 @@ void measure(const std::string& name, const ReadTest& read, Bench& bench, report
   cell.accuracy = reports::Accuracy{"exact match of the answer read", result.total.accuracy(), {},
                                     result.total.standard_error(), result.total.questions, {}};
   cell.accuracy->score = std::move(score);
+  cell.items = items_of(std::move(scores));
   cell.memory = memory_of_one(bench, cell.axes);
 }
 

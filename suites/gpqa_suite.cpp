@@ -4,6 +4,7 @@
 
 #include "suites/gpqa.h"
 #include "suites/mmlu.h"
+#include "suites/paired.h"
 #include "suites/scoring.h"
 #include "suites/sha256.h"
 #include "suites/text_model.h"
@@ -45,6 +46,7 @@ std::vector<Point> points(const Plan& plan) {
 
 Workload workload(const Plan& plan, const Peer& peer, const Point&) {
   require_trained(plan, peer, "gpqa");
+  check_reference(plan.accuracy, "gpqa", peer.name, points(plan).front().task);
   const TextModel text = text_model(plan, peer, false);
   Workload work;
   for (const Choices& choices : choices_of(read_task(plan.accuracy), text.tokenizer)) {
@@ -70,7 +72,8 @@ void measure(Bench& bench, reports::Cell& cell) {
   std::vector<Choices> open;
   std::vector<size_t> index;
   std::vector<std::string> keys;
-  std::vector<double> scores(all.size(), 0);
+  std::vector<double> scores(all.size(), 0), choices(4 * all.size(), 0);
+  const auto keep = [&](size_t i, const auto& weights) { std::copy_n(weights.begin(), 4, choices.begin() + static_cast<std::ptrdiff_t>(4 * i)); };
   int64_t longest = 0, ties = 0;
   for (size_t i = 0; i < all.size(); ++i) {
     const std::string prompt = gpqa_prompt(GpqaStyle::kChoice, task.questions[i]);
@@ -82,6 +85,7 @@ void measure(Bench& bench, reports::Cell& cell) {
     const std::string key = sha256(what + prompt);
     if (const reports::Item* item = bench.host.find_item(key)) {
       scores[i] = item->score;
+      keep(i, item->log_likelihoods);
       ties += item->tied;
       continue;
     }
@@ -100,6 +104,7 @@ void measure(Bench& bench, reports::Cell& cell) {
       const MmluChoice choice = mmlu_choice(std::span<const float, 4>(weights[i].data(), 4));
       const GpqaQuestion& question = task.questions[index[i]];
       scores[index[i]] = choice.letter == question.answer ? 1 : 0;
+      keep(index[i], weights[i]);
       ties += choice.tied;
       bench.host.scored({keys[i], cell.id, task.name, static_cast<int64_t>(index[i]), scores[index[i]], choice.tied,
                          std::string(1, static_cast<char>('A' + choice.letter)), {std::string(1, question.letter())},
@@ -127,6 +132,7 @@ void measure(Bench& bench, reports::Cell& cell) {
                                                   "nothing about the model."});
   cell.accuracy = reports::Accuracy{"accuracy", mean.value, {}, mean.standard_error, n, {}};
   cell.accuracy->score = std::move(score);
+  cell.items = paired_items(plan.accuracy, cell, std::move(scores), std::move(choices));
   cell.memory = memory_of_one(bench, cell.axes);
 }
 

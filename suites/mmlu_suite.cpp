@@ -6,6 +6,7 @@
 #include <map>
 
 #include "suites/mmlu.h"
+#include "suites/paired.h"
 #include "suites/runner.h"
 #include "suites/scoring.h"
 #include "suites/sha256.h"
@@ -65,6 +66,7 @@ Choices choices_of(const Tokenizer& tokenizer, const std::string& prompt) {
 
 Workload workload(const Plan& plan, const Peer& peer, const Point&) {
   require_trained(plan, peer, "mmlu");
+  check_reference(plan.accuracy, "mmlu", peer.name, task_name(plan.accuracy));
   const TextModel text = text_model(plan, peer, false);
   Workload work;
   for (const MmluTask& task : read_tasks(plan.accuracy)) {
@@ -83,24 +85,31 @@ Workload workload(const Plan& plan, const Peer& peer, const Point&) {
   return work;
 }
 
-// Answers to one subject's questions, kept ones included.
+// Answers to one subject's questions, kept ones included; behind `choices`, the log-probabilities of all four of each.
 std::vector<MmluChoice> answer(Bench& bench, Session& session, int64_t rows, const MmluTask& task,
                                const std::vector<std::string>& prompts, const TextModel& text, const std::string& what,
-                               const std::string& cell, ReadCount& count, reports::Score& score, double done,
-                               double share) {
+                               const std::string& cell, ReadCount& count, reports::Score& score,
+                               std::vector<double>& choices, double done, double share) {
   std::vector<MmluChoice> answers(prompts.size());
+  const size_t before = choices.size();
+  choices.resize(before + 4 * prompts.size());
+  const auto keep = [&](size_t i, const auto& weights) {
+    require(weights.size() == 4, "a kept item has ", weights.size(), " log-probabilities; wanted 4. Give --force.");
+    std::copy(weights.begin(), weights.end(), choices.begin() + static_cast<std::ptrdiff_t>(before + 4 * i));
+  };
   std::vector<Choices> open;
   std::vector<size_t> index;
   std::vector<std::string> keys;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    Choices choices = choices_of(text.tokenizer, prompts[i]);
-    score.prompt_tokens += static_cast<int64_t>(choices.prompt.size());
+    Choices question = choices_of(text.tokenizer, prompts[i]);
+    score.prompt_tokens += static_cast<int64_t>(question.prompt.size());
     const std::string key = sha256(what + prompts[i]);
     if (const reports::Item* item = bench.host.find_item(key)) {
       answers[i] = {item->prediction.empty() ? 0 : item->prediction[0] - 'A', item->tied};
+      keep(i, item->log_likelihoods);
       continue;
     }
-    open.push_back(std::move(choices));
+    open.push_back(std::move(question));
     index.push_back(i);
     keys.push_back(key);
   }
@@ -114,6 +123,7 @@ std::vector<MmluChoice> answer(Bench& bench, Session& session, int64_t rows, con
     const MmluQuestion& question = task.questions[index[i]];
     const MmluChoice choice = mmlu_choice(std::span<const float, 4>(w.data(), 4));
     answers[index[i]] = choice;
+    keep(index[i], w);
     bench.host.scored({keys[i], cell, task.subject.name, static_cast<int64_t>(index[i]),
                        choice.letter == question.answer ? 1. : 0., choice.tied,
                        std::string(1, static_cast<char>('A' + choice.letter)), {std::string(1, question.letter())},
@@ -158,11 +168,14 @@ void measure(Bench& bench, reports::Cell& cell) {
   const std::string what = weights_fingerprint(plan, bench.peer) + "\n" + cell.id + "\n" + text.tokenizer_name + "\n";
   ReadCount count;
   std::vector<std::vector<MmluChoice>> answers;
+  std::vector<double> scores, choices;
   int64_t done = 0;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const auto part = static_cast<double>(tasks[i].questions.size()) / static_cast<double>(questions);
     answers.push_back(answer(bench, *opened.session, opened.rows, tasks[i], prompts[i], text, what, cell.id, count, score,
-                             static_cast<double>(done) / static_cast<double>(questions), part));
+                             choices, static_cast<double>(done) / static_cast<double>(questions), part));
+    for (size_t j = 0; j < answers[i].size(); ++j)
+      scores.push_back(answers[i][j].letter == tasks[i].questions[j].answer ? 1 : 0);
     done += static_cast<int64_t>(tasks[i].questions.size());
   }
 
@@ -192,6 +205,7 @@ void measure(Bench& bench, reports::Cell& cell) {
     cell.validity.reasons.push_back({"beyond_max_length", fmt::format("{} prompts are longer than model_max_length, {}; "
                                                                       "none was cut.", beyond, plan.config.model_max_length)});
   cell.accuracy->score = std::move(score);
+  cell.items = paired_items(plan.accuracy, cell, std::move(scores), std::move(choices));
   cell.memory = memory_of_one(bench, cell.axes);
 }
 

@@ -47,6 +47,7 @@ struct AccuracyPlan {
   std::vector<std::string> tasks;             // RULER; empty: all
   int64_t samples = 500;                      // RULER, each task and length
   uint64_t task_seed = 42;                    // RULER
+  std::string reference;                      // report whose log-probabilities MMLU's and GPQA's are compared with
   std::string jsonl;                          // RULER: official files instead of generated prompts
 };
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "suites/ruler/ahead.h"
 #include "suites/ruler/ruler.h"
 #include "suites/runner.h"
 #include "suites/scoring.h"
@@ -27,14 +28,19 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// The texts, read when a cell first needs them and kept for the others.
+// The texts, read when a cell first needs them and kept for the others, and the prompts made of them.
 struct Texts {
   std::unique_ptr<RulerData> data;
+  std::unique_ptr<RulerAhead> ahead;
 
   const RulerData& of(const AccuracyPlan& plan) {
     require(!plan.data.empty(), "ruler wants --data DIR (or KDABENCH_DATA), the folder that holds ruler/, or --jsonl DIR.");
     if (!data) data = std::make_unique<RulerData>(load_ruler_data(plan.data));
     return *data;
+  }
+  RulerAhead& prompts(const AccuracyPlan& plan) {
+    if (!ahead) ahead = std::make_unique<RulerAhead>(of(plan));
+    return *ahead;
   }
 };
 
@@ -75,11 +81,22 @@ std::string jsonl_path(const AccuracyPlan& plan, int64_t length, const std::stri
 }
 
 std::vector<RulerSample> samples_of(Texts& texts, const AccuracyPlan& plan, int64_t length, const std::string& task,
-                                    const Tokenizer& tokenizer, int64_t samples, const RulerProgress& progress = {}) {
-  if (plan.jsonl.empty()) return generate_ruler({task, length, samples, plan.task_seed}, texts.of(plan), tokenizer, progress);
+                                    const TextModel& text, int64_t samples, const RulerProgress& progress = {}) {
+  if (plan.jsonl.empty())
+    return texts.prompts(plan).take({task, length, samples, plan.task_seed}, text.tokenizer_path, text.tokenizer, progress);
   std::vector<RulerSample> read = read_ruler_jsonl(jsonl_path(plan, length, task));
   if (static_cast<int64_t>(read.size()) > samples) read.resize(static_cast<size_t>(samples));
   return read;
+}
+
+// All prompts of the run are made while the first are scored.
+void expect_all(Texts& texts, const Plan& plan, const TextModel& text) {
+  if (!plan.accuracy.jsonl.empty()) return;
+  std::vector<RulerRequest> requests;
+  for (const Point& point : points(plan))
+    if (!is_mean(point.task))
+      requests.push_back({point.task, point.context, plan.accuracy.samples, plan.accuracy.task_seed});
+  texts.prompts(plan.accuracy).expect(requests, text.tokenizer_path, text.tokenizer);
 }
 
 // What the score may be called.
@@ -109,7 +126,7 @@ Workload workload(Texts& texts, const Plan& plan, const Peer& peer, const Point&
   const int64_t tried = files ? plan.accuracy.samples : 1;
   const std::vector<RulerSample> first =
       files || point.context <= kSurelyPossible
-          ? samples_of(texts, plan.accuracy, point.context, task.name, text.tokenizer, tried) : std::vector<RulerSample>{};
+          ? samples_of(texts, plan.accuracy, point.context, task.name, text, tried) : std::vector<RulerSample>{};
   Workload work;
   work.prompts = files ? static_cast<int64_t>(first.size()) : plan.accuracy.samples;
   work.read_tokens = work.prompts * (point.context - task.generation_tokens);
@@ -169,8 +186,9 @@ void measure(Texts& texts, Bench& bench, reports::Cell& cell) {
   const auto started = std::chrono::steady_clock::now();
   const RulerTask& task = ruler_task(*cell.axes.task);
   const TextModel text = text_model(plan, bench.peer, true);
+  expect_all(texts, plan, text);
   const std::vector<RulerSample> samples =
-      samples_of(texts, plan.accuracy, cell.axes.context, task.name, text.tokenizer, plan.accuracy.samples,
+      samples_of(texts, plan.accuracy, cell.axes.context, task.name, text, plan.accuracy.samples,
                  [&](double share) { bench.host.progress("make prompts", 0.1 * share); });
   require(!samples.empty(), "ruler, ", task.name, ": there is no sample.");
 
@@ -230,6 +248,7 @@ void measure(Texts& texts, Bench& bench, reports::Cell& cell) {
   cell.accuracy = reports::Accuracy{task.metric == RulerMetric::kMatchAll ? "string_match_all" : "string_match_part",
                                     mean.value, {}, mean.standard_error, static_cast<int64_t>(samples.size()), {}};
   cell.accuracy->score = std::move(score);
+  cell.items = items_of(std::move(scores));
   if (cell.axes.context > plan.config.model_max_length)
     cell.validity.reasons.push_back({"beyond_max_length", fmt::format("The prompts are longer than model_max_length, {}.",
                                                                       plan.config.model_max_length)});

@@ -13,18 +13,27 @@
 namespace kdabench::suites {
 namespace {
 
-// Tokens a pass reads: enough to fill the device, few enough for the workspace. Measured nowhere: a setting.
+// Tokens a pass reads, of all rows together. On a GPU as many as its workspace allows beyond the first number: every
+// pass launches the same kernels, and expands what the cache holds again.
 constexpr int64_t kPassTokensCuda = 8192, kPassTokensCpu = 512;
-constexpr int64_t kMostRowsCuda = 32, kMostRowsCpu = 8;
+constexpr int64_t kPassBytesCuda = int64_t{4} << 30;
+constexpr int64_t kMostRowsCuda = 128, kMostRowsCpu = 8;
+constexpr int64_t kLeastPieceCuda = 256;      // tokens of a row in a pass, or rows are fewer
 constexpr double kUsableMemory = 0.95;        // of what is free: graphs, library workspaces
 constexpr int64_t kStepsBetweenLooks = 16;    // decode steps before finished rows are looked for
 
-SessionOptions options_for(const Plan& plan, int64_t longest, int64_t rows) {
-  const int64_t pass = plan.device == DeviceKind::kCuda ? kPassTokensCuda : kPassTokensCpu;
+SessionOptions options_for(const Model& model, const Plan& plan, int64_t longest, int64_t rows) {
   SessionOptions options;
   options.batch = rows;
   options.capacity = longest;
-  options.forward_tokens = std::clamp<int64_t>(pass / rows, 1, longest);
+  const auto read = [&](int64_t pass) { options.forward_tokens = std::clamp<int64_t>(pass / rows, 1, longest); };
+  if (plan.device == DeviceKind::kCpu) {
+    read(kPassTokensCpu);
+    return options;
+  }
+  int64_t pass = kPassTokensCuda;
+  for (read(2 * pass); pass < rows * longest && model.predict(options).workspace <= kPassBytesCuda; read(2 * pass)) pass *= 2;
+  read(pass);
   return options;
 }
 
@@ -43,11 +52,13 @@ int64_t count_of(std::span<const Ids> tokens) {
 }  // namespace
 
 Opened open_for(Model& model, const Plan& plan, int64_t longest, int64_t items, bool copies) {
-  const int64_t most = plan.device == DeviceKind::kCuda ? kMostRowsCuda : kMostRowsCpu;
+  const bool cuda = plan.device == DeviceKind::kCuda, chosen = plan.accuracy.rows > 0;
   const auto free = static_cast<double>(device_memory(plan.device).free_bytes) * kUsableMemory;
-  for (int64_t wanted = std::max<int64_t>(1, std::min(items, plan.accuracy.rows > 0 ? plan.accuracy.rows : most));;
-       wanted /= 2) {
-    const SessionOptions options = options_for(plan, longest, wanted);
+  const int64_t most = chosen ? plan.accuracy.rows : cuda ? kMostRowsCuda : kMostRowsCpu;
+  const int64_t groups = std::max<int64_t>(1, (items + most - 1) / most);  // of equally many rows
+  for (int64_t wanted = std::max<int64_t>(1, (items + groups - 1) / groups);; wanted /= 2) {
+    const SessionOptions options = options_for(model, plan, longest, wanted);
+    if (cuda && !chosen && wanted > 1 && options.forward_tokens < std::min(longest, kLeastPieceCuda)) continue;
     const SessionBytes bytes = model.predict(options);
     const int64_t saved = copies ? (bytes.cache + bytes.state) / wanted * (wanted + 1) : 0;
     if (static_cast<double>(bytes.total() + saved) <= free) return {model.open(options), wanted};
@@ -198,7 +209,8 @@ std::vector<Ids> continue_greedily(Session& session, int64_t rows, std::span<con
 Mean mean_of(std::span<const double> scores) {
   Mean mean;
   const auto n = static_cast<double>(scores.size());
-  for (const double score : scores) mean.value += score / n;
+  for (const double score : scores) mean.value += score;
+  if (!scores.empty()) mean.value /= n;    // all right is 1, to the last digit
   double squares = 0;
   for (const double score : scores) squares += (score - mean.value) * (score - mean.value);
   if (scores.size() > 1) mean.standard_error = std::sqrt(squares / (n - 1) / n);

@@ -3,6 +3,7 @@
 // enumerates cells, builds models and turns exceptions into statuses.
 
 #include <chrono>
+#include <cmath>
 #include <functional>
 #include <optional>
 #include <string>
@@ -99,6 +100,13 @@ struct Suite {
   std::string fill = {};
   bool scores() const { return static_cast<bool>(workload); }
 };
+
+// Single scores in the order of the items, and where answers are chosen from, the log-probabilities of all of them, to
+// the digits that a comparison can use.
+inline reports::Items items_of(std::vector<double> scores, std::vector<double> choices = {}) {
+  for (double& x : choices) x = std::round(x * 1e5) / 1e5;
+  return {std::move(scores), std::move(choices), {}};
+}
 
 // Ends the cell without a result: a cell that is not ok has no speed.
 inline void end(reports::Cell& cell, const std::string& status, const std::string& reason) {

@@ -264,6 +264,7 @@ SyntheticScore synthetic_score(Model& model, SyntheticTask task, int64_t length,
       }
       if (asked == 0) continue;              // a short stack may never pop
       const double share = static_cast<double>(right) / asked;
+      score.shares.push_back(share);
       share_sum += share, share_squares += share * share;
       score.asked += asked, score.right += right;
       ++score.sequences, score.sequences_right += right == asked;

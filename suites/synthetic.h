@@ -47,6 +47,7 @@ std::vector<int32_t> synthetic_targets(SyntheticTask task, int64_t vocabulary, s
 struct SyntheticScore {
   int64_t sequences = 0, sequences_right = 0; // right: every asked token is
   int64_t asked = 0, right = 0;
+  std::vector<double> shares;                 // [sequences], of each one's asked tokens that are right
   double token_accuracy() const { return static_cast<double>(right) / asked; }
   double sequence_accuracy() const { return static_cast<double>(sequences_right) / sequences; }
   // Tokens of a sequence are not independent: the deviation is that of the sequences' shares, over root n.

@@ -85,6 +85,7 @@ void measure(Bench& bench, reports::Cell& cell) {
   score.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   cell.accuracy = reports::Accuracy{"token accuracy", tokens, {}, result.token_error, result.sequences, {}};
   cell.accuracy->score = std::move(score);
+  cell.items = items_of(result.shares);
   cell.memory = analytic_memory(plan, bench.peer, cell.axes);
 }
 

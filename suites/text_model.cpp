@@ -153,7 +153,7 @@ std::string TextModel::decode(std::span<const int32_t> ids) const {
 TextModel text_model(const Plan& plan, const Peer& peer, bool generative) {
   const ModelConfig& config = peer.config ? *peer.config : plan.config;
   const std::string where = tokenizer_of(plan, peer);
-  TextModel text{Tokenizer::load(where), fs::path(where).filename().string(), {}, stop_ids(plan, peer)};
+  TextModel text{Tokenizer::load(where), fs::path(where).filename().string(), {}, stop_ids(plan, peer), where};
   const int64_t without = config.vocab_size - text.tokenizer.size();
   require(without >= 0 && without <= kMostSpecialTokens, "the tokenizer ", where, " has ", text.tokenizer.size(),
           " tokens, the model's vocabulary ", config.vocab_size, "; it is not this model's. Give the checkpoint's own.");

@@ -32,6 +32,7 @@ struct TextModel {
   std::string tokenizer_name;                 // file, or bytes
   std::optional<ChatTurns> chat;              // empty: the text alone
   std::vector<int32_t> stops;                 // an answer ends before any of these
+  std::string tokenizer_path = {};            // what it was loaded from
 
   std::string format() const { return chat ? "chat" : "base"; }
   std::vector<int32_t> encode_prompt(const std::string& input, const std::string& answer_prefix) const;

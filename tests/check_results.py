@@ -32,6 +32,40 @@ if gate:                              # scripts/gpu_gate.sh makes all of them or
     assert sum(not name.startswith("injected") for name in gate) >= 10, "wanted ten runs of one program against itself"
     assert any(name.startswith("injected") for name in gate), "wanted a run with an injected slowdown"
 
+
+def score(seed, model, task, length):
+    """Of the trained checkpoints on a GPU, in whole percent."""
+    for path in sorted((source / "reports/results").glob(f"accuracy-lm-s{seed}-*k.json")):
+        for cell in json.loads(path.read_text())["cells"]:
+            axes = cell["axes"]
+            if (axes["model"], axes["task"], axes["context"], axes["device"]) == (model, task, length, "cuda"):
+                return f"{100 * cell['accuracy']['value']:.0f}"
+    return "?"
+
+
+lines = (source / "README.md").read_text().split("<!-- accuracy:begin -->")[1].split("<!-- accuracy:end -->")[0]
+rows = [[word.strip() for word in line.strip("|").split("|")] for line in lines.strip().splitlines()]
+assert len(rows) > 3, "README has no table of scores"
+for task, *values in rows[2:]:
+    for head, value in zip(rows[0][1:], values):
+        model, length = head.split()
+        wanted = ", ".join(score(seed, model, task, 1024 * int(length[:-1])) for seed in (0, 1))
+        assert value == wanted, f"README says {value} for {task} of {head}, the reports say {wanted}"
+
+# The GPU in bf16 scores the prompts that the CPU was asked in fp32 as the CPU does.
+cells = {}
+for path in sorted((source / "reports/results").glob("accuracy-lm-s*.json")):
+    for cell in json.loads(path.read_text())["cells"]:
+        if cell["status"] == "ok" and not cell["axes"]["task"].startswith("mean"):
+            cells[tuple(cell["axes"][key] for key in ("device", "config", "model", "task", "context"))] = cell
+both = 0
+for (device, *what), cell in cells.items():
+    if device == "cpu" and ("cuda", *what) in cells:
+        scores = cells["cuda", *what]["items"]["scores"][:cell["accuracy"]["n"]]
+        assert abs(sum(scores) / len(scores) - cell["accuracy"]["value"]) < 1e-9, f"{what}: the CPU and the GPU differ"
+        both += 1
+assert both == 36, f"{both} cells were scored on both devices; README says 36"
+
 with tempfile.TemporaryDirectory() as folder:
     copy = pathlib.Path(folder) / "README.md"
     shutil.copy(source / "README.md", copy)

@@ -123,6 +123,11 @@ TEST(Gate, TimesOnOneMachineOnly) {
   EXPECT_EQ(row_of(elsewhere, "time").verdict, "not_judged");
 }
 
+// What stands behind a score, all of it empty.
+constexpr const char* kScore = R"({"wording": "", "prompt_format": "base", "tokenizer": "bytes", "prompts_sha256": "",
+  "gold_sha256": "", "items_total": 100, "prompt_tokens": 0, "read_tokens": 0, "generated_tokens": 0, "seconds": 0,
+  "chance": null, "ties": null, "at_chance": false, "random_weights": false, "rows": []})";
+
 // A score of `right` items of 100, on a device.
 std::function<void(Json&)> score(int right, const char* device, bool items = true) {
   return [=](Json& r) {
@@ -131,7 +136,7 @@ std::function<void(Json&)> score(int right, const char* device, bool items = tru
         {"metric", "exact match"}, {"value", right / 100.0}, {"bound", nullptr}, {"stderr", 0.05}, {"n", 100}};
     Json scores = Json::array();
     for (int i = 0; i < 100; ++i) scores.push_back(i < right ? 1.0 : 0.0);
-    if (items) cell(r)["items"] = {{"scores", scores}, {"kl", Json::array()}};
+    if (items) cell(r)["items"] = {{"scores", scores}, {"choices", Json::array()}, {"kl", Json::array()}};
     else cell(r).erase("items");
   };
 }
@@ -187,6 +192,38 @@ TEST(Gate, DivergenceFromReferenceLogits) {
   EXPECT_EQ(judged(kl(0.0005), kl(0)).exit, Exit::pass);
   EXPECT_EQ(judged(kl(0.005), kl(0)).exit, Exit::incorrect);
   EXPECT_EQ(row_of(judged(kl(0.005), kl(0)), "kl").verdict, "fail");
+}
+
+// Where answers are chosen, base itself is the reference: two choices an item, the second `off` nats less likely.
+TEST(Gate, DivergenceFromBase) {
+  const auto choices = [](double off) {
+    return [off](Json& r) {
+      score(80, "cuda")(r);
+      Json values = Json::array();
+      for (int i = 0; i < 100; ++i) values.push_back(-0.5), values.push_back(-1.5 - off * (1 + 0.1 * (i % 3)));
+      cell(r)["items"]["choices"] = values;
+    };
+  };
+  EXPECT_EQ(row_of(judged(choices(0), choices(0)), "kl from base").verdict, "pass");
+  EXPECT_EQ(judged(choices(0.02), choices(0)).exit, Exit::pass);
+  const Gate moved = judged(choices(0.5), choices(0));
+  EXPECT_EQ(row_of(moved, "kl from base").verdict, "fail");
+  EXPECT_EQ(moved.exit, Exit::incorrect) << "not one item is lost, and yet the model is another";
+}
+
+TEST(Gate, OtherPromptsAreAnotherTest) {
+  const auto asked = [](const char* prompts, const char* gold) {
+    return [=](Json& r) {
+      score(80, "cuda")(r);
+      cell(r)["accuracy"]["score"] = Json::parse(kScore);
+      cell(r)["accuracy"]["score"]["prompts_sha256"] = prompts;
+      cell(r)["accuracy"]["score"]["gold_sha256"] = gold;
+    };
+  };
+  EXPECT_EQ(judged(asked("a", "b"), asked("a", "b")).exit, Exit::pass);
+  EXPECT_EQ(judged(asked("c", "b"), asked("a", "b")).exit, Exit::no_baseline);
+  EXPECT_EQ(judged(asked("a", "c"), asked("a", "b")).exit, Exit::no_baseline);
+  EXPECT_EQ(judged(asked("", ""), asked("a", "b")).exit, Exit::pass) << "a report that does not say";
 }
 
 TEST_F(Reports, GateRulesAreAFile) {

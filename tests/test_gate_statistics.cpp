@@ -120,6 +120,21 @@ TEST(GateDecision, TheControlSeesWhatIsNotTheBinary) {
   EXPECT_FALSE(control_fails({}, options));
 }
 
+// Two items of two choices: probabilities 1/2 and 1/2 against 1/4 and 3/4, whatever the logarithms add up to.
+TEST(GateStatistics, ChoiceDivergence) {
+  const double want = 0.5 * std::log(0.5 / 0.25) + 0.5 * std::log(0.5 / 0.75);
+  const std::vector<double> reference = {-3, -3, std::log(0.2), std::log(0.3)};
+  const std::vector<double> own = {std::log(0.1), std::log(0.3), std::log(0.4), std::log(0.6)};
+  const std::vector<double> found = choice_divergence(reference, own, 2);
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_NEAR(found[0], want, 1e-12);
+  EXPECT_NEAR(found[1], 0, 1e-12);
+  EXPECT_GE(found[1], 0);
+  EXPECT_EQ(choice_divergence({}, {}, 4).size(), 0u);
+  EXPECT_SAYS(error_of([&] { choice_divergence(reference, own, 3); }), "as many numbers twice, 3 an item");
+  EXPECT_SAYS(error_of([&] { choice_divergence(reference, std::vector<double>{1, 2}, 2); }), "found 4 and 2");
+}
+
 TEST(GateDecision, TheSentinelSeesADriftAndNotASide) {
   std::vector<double> logs;
   std::vector<bool> is_b;

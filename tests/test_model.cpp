@@ -160,7 +160,8 @@ INSTANTIATE_TEST_SUITE_P(Tiny, ModelLaws, testing::ValuesIn(architecture_names()
   return name;
 });
 
-// Every token of every row once, in order; all rows end in the last pass; a row's cuts do not depend on the others.
+// Every token of every row once, in order; all rows end in the last pass; a row's cuts do not depend on the others; before
+// the last pass, neighbours of any lengths are one segment.
 TEST(Engine, RaggedPasses) {
   for (const int64_t most : {1, 3, 64})
     for (const std::vector<int64_t>& lengths : {std::vector<int64_t>{5, 0, 7, 7, 200}, {1}, {0, 0}, {64, 65, 63}}) {
@@ -180,9 +181,16 @@ TEST(Engine, RaggedPasses) {
           tokens += segment.count(), rows += segment.rows;
         }
         EXPECT_EQ(rows, static_cast<int64_t>(passes[i].size()));
+        EXPECT_FALSE(passes[i].empty());
       }
       EXPECT_EQ(seen, lengths);
     }
+  const std::vector<std::vector<RowPart>> passes = ragged_passes(std::vector<int64_t>{130, 150, 200, 129}, 64);
+  ASSERT_EQ(passes.size(), 4u);
+  EXPECT_EQ(segments_of(passes[0]).size(), 1u);
+  EXPECT_EQ(segments_of(passes[1]).size(), 1u);
+  EXPECT_EQ(segments_of(passes[2]).size(), 1u);  // the third row alone
+  EXPECT_EQ(segments_of(passes[3]).size(), 4u);
 }
 
 TEST(Engine, ParametersOfThePaper) {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "harness/cli.h"
+#include "suites/ruler/ahead.h"
 #include "suites/ruler/ruler.h"
 #include "suites/sha256.h"
 #include "suites/text.h"
@@ -143,6 +144,29 @@ TEST_F(RulerTexts, BytesCountBytes) {
     EXPECT_LE(samples.front().length, 16384);
     EXPECT_GE(samples.front().length, 16384 * 3 / 5) << task.name;
   }
+}
+
+// Threads change neither a byte nor an error, and what is not kept is made when it is asked for.
+TEST_F(RulerTexts, PromptsMadeAheadAreThePrompts) {
+  const RulerData data = load_ruler_data((root() / "ruler").string());
+  const Tokenizer bytes = Tokenizer::bytes(), other = Tokenizer::load(ranks());
+  const std::vector<RulerRequest> requests = {{"niah_single_1", 1024, 3, 42}, {"fwe", 2048, 2, 42},
+                                              {"niah_single_1", 1024, 3, 7}, {"cwe", 300, 1, 42},
+                                              {"niah_single_2", 8192, 4, 42}};
+  RulerAhead ahead(data);
+  ahead.expect(requests, "bytes", bytes);
+  ahead.expect(requests, "bytes", bytes);
+  ahead.expect({{"fwe", RulerAhead::kMostTokens, 1, 42}}, "bytes", bytes);  // with the others too much: not begun
+  for (const RulerRequest& request : requests) {
+    if (request.task == "cwe") {
+      EXPECT_NE(message([&] { ahead.take(request, "bytes", bytes); }).find("does not fit in 300"), std::string::npos);
+      continue;
+    }
+    EXPECT_EQ(lines_of(ahead.take(request, "bytes", bytes)), lines_of(generate_ruler(request, data, bytes)));
+    EXPECT_EQ(lines_of(ahead.take(request, ranks(), other)), lines_of(generate_ruler(request, data, other)));
+  }
+  const RulerRequest unexpected{"fwe", 2048, 1, 3};
+  EXPECT_EQ(lines_of(ahead.take(unexpected, "bytes", bytes)), lines_of(generate_ruler(unexpected, data, bytes)));
 }
 
 TEST_F(RulerTexts, BadRequestsAreOneSentence) {

@@ -1,8 +1,9 @@
 #pragma once
 // Prompts of different lengths in one session: which tokens of which row go into which pass.
 //
-// A row is cut as if it were alone, into `most` tokens at a time with the rest at the end, and all rows end in the last
-// pass: the head, and the choice of the next token, run once for all of them. No token is padding.
+// A row is cut as if it were alone, into `most` tokens at a time with the rest at the end. All rows end in the last pass,
+// so that the head, and the choice of the next token, run once for all of them; whatever is before its end a row reads
+// from the first pass on, where rows of any lengths have equally many tokens and are one segment. No token is padding.
 
 #include <algorithm>
 #include <cstdint>
@@ -25,8 +26,10 @@ inline std::vector<std::vector<RowPart>> ragged_passes(std::span<const int64_t> 
   for (const int64_t length : lengths) passes = std::max(passes, cuts(length));
   std::vector<std::vector<RowPart>> result(passes);
   for (size_t row = 0; row < lengths.size(); ++row)
-    for (int64_t first = 0, pass = passes - cuts(lengths[row]); first < lengths[row]; first += most, ++pass)
-      result[pass].push_back({static_cast<int64_t>(row), first, std::min(most, lengths[row] - first)});
+    for (int64_t first = 0, pass = 0; first < lengths[row]; first += most, ++pass) {
+      const int64_t tokens = std::min(most, lengths[row] - first);
+      result[first + tokens < lengths[row] ? pass : passes - 1].push_back({static_cast<int64_t>(row), first, tokens});
+    }
   return result;
 }
 

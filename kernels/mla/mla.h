@@ -69,9 +69,10 @@ std::string mla_cuda_unsupported(const Mla<Gpu>& args);
 // are read while it runs.
 void mla_latent_cuda(const MlaLatent<Gpu>& args, Arena& scratch, cudaStream_t stream);
 std::string mla_latent_cuda_unsupported(const MlaLatent<Gpu>& args);
-// The attention that mla_cuda runs for this problem, chosen by form and shape alone: "split", "generic", "expanded", or
-// "none" for an unsupported problem.
+// The attention that mla_cuda runs for this problem, chosen by form and shape alone: "split", "small", "generic",
+// "expanded", or "none" for an unsupported problem.
 //   split     absorbed, (R, P, N, V) = (512, 64, 128, 128)      kernels/mla/mla_decode.cu, mla_merge.cu
+//   small     absorbed, R + P <= 256, both multiples of 8        kernels/mla/mla_small.cu
 //   generic   absorbed, every other shape, plain and slow        kernels/mla/mla_generic.cu
 //   expanded  (N, P, V) = (128, 64, 128) or (64, 32, 64)         kernels/mla/mla_prefill.cu
 const char* mla_cuda_kernel(const Mla<Gpu>& args);

@@ -12,7 +12,7 @@
 namespace kdabench {
 namespace {
 
-enum class Attention { kSplit, kGeneric, kExpanded };
+enum class Attention { kSplit, kSmall, kGeneric, kExpanded };
 
 bool is(const Mla<Gpu>& args, int N, int P, int V) {
   return args.nope_dim == N && args.rope_dim == P && args.value_dim == V;
@@ -23,10 +23,11 @@ Attention attention_of(const Mla<Gpu>& args) {
                         (args.form == MlaForm::kAutomatic && args.q.size[1] <= kMlaAbsorbedTokens);
   if (!absorbed) return Attention::kExpanded;
   const bool split = is(args, kMlaNope, kMlaRope, kMlaValue) && args.rank == kMlaRank;
-  return split ? Attention::kSplit : Attention::kGeneric;
+  return split ? Attention::kSplit : mla_small_takes(args) ? Attention::kSmall : Attention::kGeneric;
 }
 
 constexpr int64_t kMostSequences = 1024;  // of the split decode
+constexpr int64_t kMostQueries = 65535;   // of the small decode: what a grid counts
 
 // Kernels that move 16 bytes at a time need rows that begin on 16 bytes.
 template <class T>
@@ -81,6 +82,11 @@ std::string mla_cuda_unsupported(const Mla<Gpu>& args) {
       if (B > kMostSequences)
         return text("the batch is ", B, "; the split decode kernel takes up to ", kMostSequences, " sequences");
       break;
+    case Attention::kSmall:
+      if (B * args.q.size[1] > kMostQueries)
+        return text("the batch times the new tokens is ", B * args.q.size[1], "; the small decode kernel takes up to ",
+                    kMostQueries);
+      return aligned(args.cache) ? "" : "rows of the cache must begin on 16 bytes";
     case Attention::kGeneric:
       if (2 * R + P > 12000)
         return text("2 rank + rope_dim is ", 2 * R + P, "; the generic decode kernel takes up to 12000");
@@ -102,6 +108,7 @@ const char* mla_cuda_kernel(const Mla<Gpu>& args) {
   if (!mla_cuda_unsupported(args).empty()) return "none";
   switch (attention_of(args)) {
     case Attention::kSplit: return "split";
+    case Attention::kSmall: return "small";
     case Attention::kGeneric: return "generic";
     case Attention::kExpanded: break;
   }
@@ -141,6 +148,7 @@ void mla_cuda(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream) {
   ArenaScope scope(scratch);
   switch (attention_of(args)) {
     case Attention::kSplit: return absorbed_split(args, scratch, stream);
+    case Attention::kSmall: return mla_small_cuda(args, scratch, stream);
     case Attention::kExpanded: return expanded(args, scratch, stream);
     case Attention::kGeneric: break;
   }

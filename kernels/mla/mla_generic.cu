@@ -1,4 +1,4 @@
-// MLA, absorbed form, for any shape: what small models run. Plain and slow on purpose; no tensor cores, no
+// MLA, absorbed form, for any shape: what no other kernel takes. Plain and slow on purpose; no tensor cores, no
 // split.
 //
 //   Math     kernels/mla/mla.h. fp32 throughout: only inputs, cache rows and outputs are bf16.

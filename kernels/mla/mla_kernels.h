@@ -53,6 +53,9 @@ void mla_merge_cuda(const MlaLatent<Gpu>& args, const MlaPartials& partials, con
                     cudaStream_t stream);
 void mla_merge_project_cuda(const MlaLatent<Gpu>& args, View<const Bf16, 2> kv_b, View<Bf16, 3> out,
                             const MlaPartials& partials, const MlaSplitPlan& plan, cudaStream_t stream);
+// mla_small.cu: the append, the attention and w_uv, for the shapes that it takes.
+bool mla_small_takes(const Mla<Gpu>& args);
+void mla_small_cuda(const Mla<Gpu>& args, Arena& scratch, cudaStream_t stream);
 // mla_generic.cu
 void mla_generic_cuda(const Mla<Gpu>& args, cudaStream_t stream);
 // mla_prefill.cu: all of the expanded form behind the append, the expansion of the keys included. An empty

@@ -63,12 +63,9 @@ def draw(axes, model: str, xs: list[float], points: list[tuple]) -> None:
 
 
 def new_axes(cells: list[dict], tasks: list[str], points: dict, reports: Reports):
-    figure, axes = style.new_axes(f"{family(cells[0]['axes']['config'])}, {reports.device}",
-                                  f"%, mean of {len(tasks)} RULER tasks")
-    names = ", ".join(tasks) if len(tasks) <= 4 else f"{tasks[0]} to {tasks[-1]}"
-    axes.text(0.03, 0.03, f"{names}\n{seeds_text(points)}", transform=axes.transAxes, fontsize=5.5, va="bottom",
-              color="#444444", linespacing=1.3, zorder=6, path_effects=style.halo())
-    return figure, axes
+    names = ", ".join(tasks) if len(tasks) <= 3 else f"{len(tasks)} tasks, {tasks[0]} to {tasks[-1]}"
+    return style.new_axes(f"RULER, {family(cells[0]['axes']['config'])}, {reports.device}; {seeds_text(points)}",
+                          f"%, mean of {names}")
 
 
 def accuracy_vs_length(reports: Reports):
@@ -76,8 +73,8 @@ def accuracy_vs_length(reports: Reports):
     points = over_seeds(cells)
     contexts = {c for lengths in points.values() for c in lengths}
     figure, axes = new_axes(cells, tasks, points, reports)
-    for model, lengths in points.items():
-        draw(axes, model, list(lengths), list(lengths.values()))
+    for i, (model, lengths) in enumerate(points.items()):  # side by side, so that the bars can be told apart
+        draw(axes, model, [c * 1.04 ** (i - (len(points) - 1) / 2) for c in lengths], list(lengths.values()))
     style.context_axis(axes, contexts)
     axes.set_ylim(-2, 102)
     ends = [(max(lengths), lengths[max(lengths)][0], style.name(model), style.colour(model), True)

@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 
+PAPER_LENGTH = 1024  # of the panels against steps
 
 def curves_of(runs: list[dict], metric: str) -> dict[float, dict[int, list[float]]]:
     """Rate -> step -> the seeds' accuracies, in percent. A run that was solved early keeps its last value."""
@@ -43,9 +44,10 @@ def draw(curves: dict, style, data, metric: str, length: int):
     what = {"token_accuracy": "asked tokens", "sequence_accuracy": "whole sequences"}[metric]
     figure.text(0.01, 0.975, f"Synthetic tests at length {length}: held-out accuracy against training steps",
                 fontsize=8, fontweight="bold", va="top")
-    lines = "thick: the better rate (band: seeds); thin: single runs at the other; dashed: paper, Fig. 4"
+    paper = data.paper().get("fig4_steps", {}) if length == PAPER_LENGTH else {}
+    lines = "thick: the better rate (band: seeds); thin: single runs at the other"
+    lines += "; dashed: paper, Fig. 4" if paper else ""
     figure.text(0.01, 0.915, f"% of {what}; {lines}", fontsize=7, va="top", color="#444444")
-    paper = data.paper().get("fig4_steps", {})
     for axes, task in zip(panels[0], tasks):
         runs = [run for run in drawn if run["task"] == task]
         end = max(p["step"] for r in runs for p in r["curve"])
@@ -84,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m reports.plots.curves", description=__doc__.split("\n")[0])
     parser.add_argument("curves", metavar="CURVES.json")
     parser.add_argument("--out", required=True, metavar="DIR")
-    parser.add_argument("--length", type=int, default=1024)
+    parser.add_argument("--length", type=int, default=PAPER_LENGTH)
     args = parser.parse_args()
     from . import data, style
     curves = json.loads(pathlib.Path(args.curves).read_text())
@@ -97,7 +99,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for what in ("token", "sequence"):
         figure = draw(curves, style, data, f"{what}_accuracy", args.length)
-        for path in style.save(figure, folder, f"synthetic_{what}s_vs_steps"):
+        length = "" if args.length == PAPER_LENGTH else f"_{args.length}"
+        for path in style.save(figure, folder, f"synthetic_{what}s_vs_steps{length}"):
             print(path)
     return 0
 

@@ -1,4 +1,4 @@
-// MLA on the GPU against the double truth of the same bf16 inputs: both absorbed kernels, the expanded one,
+// MLA on the GPU against the double truth of the same bf16 inputs: the absorbed kernels, the expanded one,
 // and the laws that tie them together.
 
 #include "kernels/mla/mla.h"
@@ -26,6 +26,7 @@ MlaShape shape(int heads, int nope_dim, int rope_dim, int value_dim, int rank) {
 }
 MlaShape big(int heads) { return shape(heads, 128, 64, 128, 512); }
 MlaShape small(int heads) { return shape(heads, 64, 32, 64, 64); }
+MlaShape odd(int heads) { return shape(heads, 64, 32, 64, 60); }  // a rank that no fast kernel takes
 
 std::vector<int32_t> ragged(int64_t batch, int32_t step, int32_t wrap) {
   std::vector<int32_t> lengths;
@@ -91,7 +92,11 @@ TEST(MlaCuda, DecodeAtEveryContext) {
       s.lengths = {context};
       check_mla(s, "split");
       if (heads > 4 || context > 5000) continue;
-      MlaShape g = small(heads);
+      for (MlaShape g : {small(heads), shape(3, 64, 32, 64, 192), shape(6, 40, 8, 24, 248)}) {
+        g.lengths = {context};
+        check_mla(g, "small");
+      }
+      MlaShape g = odd(heads);
       g.lengths = {context};
       check_mla(g, "generic");
     }
@@ -106,10 +111,11 @@ TEST(MlaCuda, DecodeOfRaggedBatches) {
         s.batch = batch, s.tokens = tokens, s.rope_theta = theta, s.padding = 64;
         s.lengths = ragged(batch, 67, 700);
         check_mla(s, "split");
-        MlaShape g = small(4);
-        g.batch = batch, g.tokens = tokens, g.rope_theta = theta, g.padding = 3;
-        g.lengths = ragged(batch, 67, 700);
-        check_mla(g, "generic");
+        for (MlaShape g : {small(4), shape(4, 64, 32, 64, 192), odd(4)}) {
+          g.batch = batch, g.tokens = tokens, g.rope_theta = theta, g.padding = 3;
+          g.lengths = ragged(batch, 67, 700);
+          check_mla(g, g.rank == 60 ? "generic" : "small");
+        }
       }
 }
 
@@ -118,6 +124,9 @@ TEST(MlaCuda, DecodeOfMoreSequencesThanMultiprocessors) {
   MlaShape s = big(32);
   s.batch = 256, s.lengths = ragged(256, 41, 300);
   check_mla(s, "split");
+  s = small(4);
+  s.batch = 600, s.lengths = ragged(600, 41, 300);
+  check_mla(s, "small");
 }
 
 TEST(MlaCuda, OneLongSequenceAmongShortOnes) {
@@ -125,6 +134,9 @@ TEST(MlaCuda, OneLongSequenceAmongShortOnes) {
   MlaShape s = big(32);
   s.batch = 5, s.lengths = {0, 3, 9000, 31, 64};
   check_mla(s, "split");
+  s = small(4);
+  s.batch = 5, s.lengths = {0, 3, 9000, 31, 64};
+  check_mla(s, "small");
 }
 
 TEST(MlaCuda, PrefillAtOffsets) {
@@ -183,7 +195,7 @@ TEST(MlaCuda, LargeScores) {
     for (const int64_t tokens : {1, 65}) {
       MlaShape s = is_big ? big(32) : small(4);
       s.tokens = tokens, s.lengths = {1000}, s.query_scale = 30;
-      check_mla(s, tokens > 1 ? "expanded" : is_big ? "split" : "generic");
+      check_mla(s, tokens > 1 ? "expanded" : is_big ? "split" : "small");
     }
 }
 
@@ -322,8 +334,10 @@ TEST(MlaCuda, NamesItsKernels) {
   EXPECT_EQ(with(1, MlaForm::kExpanded), "expanded");
   EXPECT_EQ(with(100, MlaForm::kAbsorbed), "split");
   a = mla_problem<Gpu>(small(4), 1).args();
-  EXPECT_EQ(with(1, MlaForm::kAutomatic), "generic");
+  EXPECT_EQ(with(1, MlaForm::kAutomatic), "small");
   EXPECT_EQ(with(100, MlaForm::kAutomatic), "expanded");
+  a = mla_problem<Gpu>(odd(4), 1).args();
+  EXPECT_EQ(with(1, MlaForm::kAutomatic), "generic");
 }
 
 TEST(MlaCuda, SaysWhatItCannotDo) {
