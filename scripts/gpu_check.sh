@@ -45,7 +45,7 @@ run_all() {
 # access, once a kernel that it does not instrument runs and shares memory within a cluster: mla_merge, when a filter
 # names other kernels only, and cuBLAS' products, filtered or not. So it gets all of our kernels, in tests without a
 # product of cuBLAS. What it then finds in the MLA decode kernels is nothing: it follows cp.async, named barriers and
-# mbarriers there. Writes of tensor copies and reads of wgmma it does not see; kernels/README.md says what orders them.
+# mbarriers there. Writes of tensor copies and reads of wgmma it does not see: mla_decode.cu, Order, says what orders them.
 small_tests() { # EXECUTABLE TOOL
   case $2-$1 in
     racecheck-test_linear_cuda) echo "*TakesPairs:*SmallestShapes"; return ;;
