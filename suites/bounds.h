@@ -56,8 +56,8 @@ inline constexpr double kUnitKeys = 1e-6;
 namespace kdabench::bounds {
 
 // A bf16 rounding errs by at most 2^-8 = 3.9e-3 of the value, 1.6e-3 in the root mean square. On the way to an output lie
-// at most six of them (new cache row, q' or k, score error from it, P or v, attended latent, output): 4e-3 together when
-// independent. Four times that, because the worst of up to ten thousand (token, head) groups is held to it, and score
+// at most seven of them (new cache row, q' or k, score error from it, P or v, partial results, attended latent, output):
+// 4e-3 together when independent. Four times that, because the worst of up to ten thousand (token, head) groups is held to it, and score
 // errors move all channels of a group alike. A lost key in a hundred gives 1e-1.
 inline constexpr double kMlaGpu = 1.6e-2;
 // Added for each unit of query scale above 1: scores of standard deviation c carry errors of 2.3e-3 c from the rounding

@@ -38,7 +38,7 @@ bool aligned(const View<T, 3>& view) {
 
 MlaPartials take_partials(const MlaSplitPlan& plan, Arena& scratch) {
   MlaPartials partials;
-  partials.values = scratch.take<float>(plan.row_tiles, plan.slots, kMlaTileRows, kMlaRank);
+  partials.values = scratch.take<Bf16>(plan.row_tiles, plan.slots, kMlaTileRows, kMlaRank);
   partials.stats = scratch.take<float>(plan.row_tiles, plan.slots, kMlaTileRows, 2);
   return partials;
 }
@@ -126,6 +126,7 @@ std::string mla_latent_cuda_unsupported(const MlaLatent<Gpu>& args) {
   if (B > kMostSequences)
     return text("the batch is ", B, "; the split decode kernel takes up to ", kMostSequences, " sequences");
   if (!aligned(args.cache)) return "rows of the cache must begin on 16 bytes";
+  if (reinterpret_cast<uintptr_t>(args.query.data) % 16 != 0) return "the queries must begin on 16 bytes";
   return "";
 }
 

@@ -2,7 +2,8 @@
 //
 //   Math     kernels/mla/mla.h with q' from mla_prepare.cu: O[row] = sum_s softmax_s(scale q'[row] .
 //            cache[s]) cache[s, :R]. Online softmax in fp32, base 2; P is rounded to bf16 for the second
-//            product.
+//            product, and so are partial results: a rounding more on the way to O, 2.6e-3 instead of 2.1e-3 from
+//            the truth (rel_l2), for half the bytes that go through the L2 twice.
 //   Work     The cache tiles (64 tokens) of all sequences form one line; each block takes an equal stretch of
 //            it, from the lengths on the device (MlaSplitPlan), through two places in shared memory. A block is
 //            three groups of 4 warps: one multiplies and exponentiates the scores of every tile, two own one
@@ -15,11 +16,16 @@
 //   Order    What precedes wait_for_previous(): lengths, and tiles that end before the row that this call
 //            appends. This kernel cannot start before every block of mla_absorb has passed its own wait (see
 //            there), so whatever came before mla_absorb is complete, by induction over kernels that all wait;
-//            and mla_absorb itself writes new rows and q' alone, which are read behind the wait.
+//            and mla_absorb itself writes new rows and q' alone, which are read behind the wait. Only the first
+//            tile is asked for before it, and the second when the queries are here: they would come behind both.
+//            Within a block: a copy ends on tile_full, for which all who read it wait. Scores have read a box when
+//            they arrive on probs_full, values when all of their group have met; then its leader fills it again
+//            (the last one, which both groups read, also behind rope_free). Ordinary writes that wgmma reads, P^T,
+//            zeroes and queries, are fenced by who wrote them, before probs_full or the group's barrier.
 //   Grid     (groups, row tiles) blocks of 384, groups * row tiles <= multiprocessors: one block each.
 //   Cost     2 (R + P) bytes and 2 T H (2 R + P) flops a cached token. At 4.3 TB/s a multiprocessor has a
 //            tile every 4000 cycles; its products take 1700, 25 for each wgmma, which is what reading 3 KB of
-//            shared memory takes. Partial results: 64 KB a block, written once, read once. Times, and what
+//            shared memory takes. Partial results: 32 KB a block, written once, read once. Times, and what
 //            they are made of: kernels/README.md.
 //   Uses     sm_90a; 187 KB of shared memory, so one block a multiprocessor, and 104 registers a thread, so
 //            that one of mla_absorb or mla_merge with 96 fits beside. Nothing is spilled (ptxas).
@@ -44,9 +50,10 @@ constexpr int kBoxBytes = kMlaTileTokens * kChannels * 2, kTileBytes = kBoxes * 
 constexpr int kQueryBoxBytes = kMlaTileRows * kChannels * 2, kQueryBytes = kBoxes * kQueryBoxBytes;
 
 struct Split {
-  CUtensorMap cache, query;
+  CUtensorMap cache;
+  const bf16* query;
   const int32_t* lengths;
-  float* values;
+  bf16* values;
   float2* stats;
   int B, T, H, slots;
   float scale;  // log2(e) / sqrt(N + P)
@@ -61,7 +68,7 @@ struct Shared {
   float rescale[2][kMlaTileRows];
   int rescaled[2];  // whether the factors are other than 1
   uint64_t tile_full[2][3];  // boxes 0 to 3, 4 to 7, 8
-  uint64_t probs_full[2], rope_free[2], query_full;
+  uint64_t probs_full[2], rope_free[2], first_query;
 };
 
 // What a block does: tiles [first, last) of the line, of which the first is of `sequence`.
@@ -112,33 +119,43 @@ __device__ bool scores_any(bool yes) {
 // A fragment's columns of this thread, 8 j + 2 (lane % 4) + c, are numbered 2 j + c here.
 __device__ int column_of(int i) { return i / 2 * 8 + threadIdx.x % 4 * 2 + i % 2; }
 
-// By one thread.
+// By the group of the scores, thread by thread: a tensor copy would wait behind those of the tiles. Eight lanes take 128
+// bytes of a row.
 __device__ void fetch_query(const Split& a, Shared& s, int sequence) {
-  const uint64_t keep = read_policy(false);
-  barrier_expect(&s.query_full, kQueryBytes);
-#pragma unroll 1
-  for (int box = 0; box < kBoxes; ++box)
-    copy_box(s.query + box * kQueryBoxBytes, a.query, box * kChannels,
-             sequence * a.T * a.H + blockIdx.y * kMlaTileRows, 0, &s.query_full, keep);
+  const int lane = threadIdx.x % 8, rows = a.B * a.T * a.H;
+  const int first = sequence * a.T * a.H + static_cast<int>(blockIdx.y) * kMlaTileRows;
+#pragma unroll
+  for (int at = 0; at < kMlaTileRows; at += kGroupThreads / 8) {
+    const int row = at + static_cast<int>(threadIdx.x) / 8;
+    const bool valid = first + row < rows;  // what is behind the last query is zero
+    const bf16* const from = a.query + (valid ? int64_t{first + row} * kMlaRow : 0) + lane * 8;
+    unsigned char* const to = s.query + row * 128 + (lane ^ row % 8) * 16;
+#pragma unroll
+    for (int box = 0; box < kBoxes; ++box) cp_async16(to + box * kQueryBoxBytes, from + box * kChannels, valid);
+  }
+  cp_async_commit();
+}
+__device__ void wait_for_query() {
+  cp_async_wait<0>();
+  fence_async_shared();
+  group_sync<0>();
 }
 
 // Scores and softmax of all tiles: P^T, what the sums so far are to be multiplied with, and the statistics.
 __device__ __forceinline__ void scores(const Split& a, Shared& s, const Work& work) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first_row = blockIdx.y * kMlaTileRows;
   wait_for_previous();
-  if (threadIdx.x == 0) {
-    fence_async();  // q' came by ordinary stores
-    fetch_query(a, s, work.sequence);
-  }
-  uint32_t query_parity = 0, m = 0;
+  fetch_query(a, s, work.sequence);
+  uint32_t m = 0;
   int sequence = work.sequence;
-  for (int tile = work.first; tile < work.last; ++sequence, query_parity ^= 1) {
+  for (int tile = work.first; tile < work.last; ++sequence) {
     const int length = work.lengths[sequence], end = min(work.last, work.prefix[sequence + 1]);
     float reference[8], sum[8];  // of this thread's columns; sum is its share
 #pragma unroll
     for (int i = 0; i < 8; ++i) reference[i] = sum[i] = 0;
     bool first = true;
-    barrier_wait(&s.query_full, query_parity);
+    wait_for_query();
+    if (threadIdx.x == 0 && sequence == work.sequence) barrier_arrive(&s.first_query);
 
 #pragma unroll 1
     for (; tile < end; ++tile, ++m) {
@@ -178,10 +195,8 @@ __device__ __forceinline__ void scores(const Split& a, Shared& s, const Work& wo
         grows |= x[i] > kGrowth;
       }
       const bool rescaled = scores_any(grows);  // all scores are taken: the last box may go, and the queries
-      if (threadIdx.x == 0) {
-        s.rescaled[turn] = rescaled;
-        if (tile + 1 == end && end < work.last) fetch_query(a, s, sequence + 1);
-      }
+      if (threadIdx.x == 0) s.rescaled[turn] = rescaled;
+      if (tile + 1 == end && end < work.last) fetch_query(a, s, sequence + 1);
       if (rescaled) {
         float now[8];
 #pragma unroll
@@ -223,12 +238,6 @@ __device__ __forceinline__ void scores(const Split& a, Shared& s, const Work& wo
           *reinterpret_cast<uint32_t*>(probs + row * 64 + (j ^ row / 2 % 4) * 16 + lane % 4 * 4) =
               pack_bf16(x[j * 4 + r * 2], x[j * 4 + r * 2 + 1]);
       }
-      // Rows that were never written: their P is 0, and 0 times whatever is there could be NaN.
-      if (const int valid = length + a.T - from; valid < kMlaTileTokens)
-#pragma unroll 1
-        for (int i = threadIdx.x; i < (kMlaTileTokens - valid) * kMlaRank / 8; i += kGroupThreads)
-          *reinterpret_cast<uint4*>(cached + i / 8 % (kMlaRank / kChannels) * kBoxBytes +
-                                    (valid + i / (kMlaRank / 8)) * 128 + i % 8 * 16) = make_uint4(0, 0, 0, 0);
       fence_async_shared();
       __syncwarp();
       if (lane == 0) barrier_arrive(&s.probs_full[turn]);
@@ -283,18 +292,15 @@ __device__ __forceinline__ void values(const Split& a, Shared& s, const Work& wo
     fetch(tile + 2);
   };
 
+  // The first tile, unless it has new rows, before the wait; the second one behind the queries, which it would delay.
   int fetched = work.first;
-  const int first_two = min(work.first + 2, work.last);
-  if (leader)  // tiles of the first sequence that end before its new rows
-#pragma unroll 1
-    while (fetched < first_two && fetched < work.prefix[work.sequence + 1] &&
-           work.token(fetched + 1, work.sequence) <= work.lengths[work.sequence])
-      fetch(fetched++);
+  if (leader && work.token(work.first + 1, work.sequence) <= work.lengths[work.sequence]) fetch(fetched++);
   wait_for_previous();
   if (leader) {
     fence_async();  // new rows came by ordinary stores
-#pragma unroll 1
-    while (fetched < first_two) fetch(fetched++);
+    if (fetched == work.first) fetch(fetched++);
+    barrier_wait(&s.first_query, 0);
+    if (fetched < work.last) fetch(fetched);
   }
 
   int sequence = work.sequence;
@@ -319,6 +325,15 @@ __device__ __forceinline__ void values(const Split& a, Shared& s, const Work& wo
               o[box][j * 4 + r * 2] *= rescale.x, o[box][j * 4 + r * 2 + 1] *= rescale.y;
         }
       }
+      // Rows that were never written: their P is 0, and 0 times whatever is there could be NaN.
+      if (const int valid = work.lengths[sequence] + a.T - work.token(tile, sequence); valid < kMlaTileTokens) {
+        unsigned char* const rows = s.tile[turn] + (first_box + lane / 8) * kBoxBytes + lane % 8 * 16;
+#pragma unroll 4
+        for (int row = valid + warp; row < kMlaTileTokens; row += kGroupThreads / 32)
+          *reinterpret_cast<uint4*>(rows + row * 128) = make_uint4(0, 0, 0, 0);
+        fence_async_shared();
+        half == 0 ? group_sync<1>() : group_sync<2>();
+      }
       wgmma_fence();
 #pragma unroll
       for (int box = 0; box < kHalfBoxes; ++box)
@@ -332,19 +347,19 @@ __device__ __forceinline__ void values(const Split& a, Shared& s, const Work& wo
     }
 
     if (leader) refill(end - 1);
-    // Straight from the registers: 8 lanes write the 32 bytes of a sector.
+    // Straight from the registers: a thread has 8 channels of a query, 8 lanes 128 bytes in MlaPartials' order.
     const int64_t slot = int64_t{blockIdx.y} * a.slots + blockIdx.x + sequence;
-    float* const to = a.values + (slot * kMlaTileRows + column_of(0)) * kMlaRank + half * kHalfRank +
-                      warp * 16 + lane / 4;
+    bf16* const to = a.values + (slot * kMlaTileRows + column_of(0)) * kMlaRank + half * kHalfRank +
+                     (warp * 8 + lane / 4) * 8;
     const int rows = a.T * a.H - static_cast<int>(blockIdx.y) * kMlaTileRows;
 #pragma unroll
     for (int j = 0; j < 4; ++j)
 #pragma unroll
-      for (int c = 0; c < 2; ++c)
+      for (int c = 0; c < 2; ++c) {
+        const auto pair = [&](int box) { return pack_bf16(o[box][j * 4 + c], o[box][j * 4 + 2 + c]); };
         if (column_of(2 * j + c) < rows)
-#pragma unroll
-          for (int i = 0; i < 2 * kHalfBoxes; ++i)
-            __stcg(to + (8 * j + c) * kMlaRank + i / 2 * kChannels + i % 2 * 8, o[i / 2][j * 4 + i % 2 * 2 + c]);
+          __stcg(reinterpret_cast<uint4*>(to + (8 * j + c) * kMlaRank), make_uint4(pair(0), pair(1), pair(2), pair(3)));
+      }
   }
 }
 
@@ -361,9 +376,9 @@ __global__ void __maxnreg__(kRegisters) mla_split_kernel(const __grid_constant__
       barrier_init(&s.probs_full[turn], 4);
       barrier_init(&s.rope_free[turn], 1);
     }
-    barrier_init(&s.query_full, 1);
+    barrier_init(&s.first_query, 1);
     fence_async();
-    prefetch_map(a.cache), prefetch_map(a.query);
+    prefetch_map(a.cache);
   }
   mla_tile_prefix(prefix, lengths, a.lengths, a.B, a.T);
 
@@ -386,10 +401,9 @@ void mla_split_cuda(const MlaLatent<Gpu>& args, const MlaPartials& partials, con
   Split a;
   a.cache = tensor_map(args.cache.data, kMlaRow, args.cache.size[1], args.cache.size[0], args.cache.stride[1],
                        args.cache.stride[0], kMlaTileTokens, "the cache");
-  a.query =
-      tensor_map(args.query.data, kMlaRow, args.query.count() / kMlaRow, 1, kMlaRow, 0, kMlaTileRows, "the queries");
+  a.query = as_bf16(args.query.data);
   a.lengths = args.lengths.data;
-  a.values = partials.values.data, a.stats = reinterpret_cast<float2*>(partials.stats.data);
+  a.values = as_bf16(partials.values.data), a.stats = reinterpret_cast<float2*>(partials.stats.data);
   a.B = static_cast<int>(args.query.size[0]), a.T = static_cast<int>(args.query.size[1]);
   a.H = static_cast<int>(args.query.size[2]);
   a.slots = plan.slots;

@@ -33,11 +33,12 @@ inline MlaSplitPlan mla_split_plan(const MlaLatent<Gpu>& args, int multiprocesso
   return {static_cast<int>(row_tiles), static_cast<int>(groups), static_cast<int>(groups + B)};
 }
 
-// Partial results of the split decode, fp32. The values are not divided by their sums; maxima are in units of
-// log2.
+// Partial results of the split decode. The values are not divided by their sums, and their channels are in the order in
+// which a thread of the split kernel holds 8 of them: [2 halves][4 warps][8 g][4 boxes][2 r] is channel
+// 256 half + 64 box + 16 warp + 8 r + g. Maxima are in units of log2.
 struct MlaPartials {
-  View<float, 4> values;  // [row_tiles, slots, kMlaTileRows, kMlaRank]
-  View<float, 4> stats;   // [row_tiles, slots, kMlaTileRows, 2]  maximum, sum
+  View<Bf16, 4> values;  // [row_tiles, slots, kMlaTileRows, kMlaRank]
+  View<float, 4> stats;  // [row_tiles, slots, kMlaTileRows, 2]  maximum, sum
 };
 
 // mla_prepare.cu

@@ -3,15 +3,15 @@
 //   Math     O[row] = sum_i 2^(m_i - m) O_i / sum_i 2^(m_i - m) l_i over the slots i of a sequence, m = max_i
 //            m_i; out[h] = w_uv[h] O. O is rounded to bf16 before w_uv (fp32 accumulation), as a separate
 //            GEMM would see it.
-//   Work     A cluster of 4 blocks owns one head and up to 8 tokens. Block `part` merges latent columns [128
-//            part, ..) and hands them to the other three through distributed shared memory; then it computes
-//            32 of the 128 outputs by mma, tokens on the M side. Its 32 x 512 weights, and which slots are
-//            whose, are in shared memory before it waits. A warp merges its own slots by its own maximum,
-//            the first values on their way before the maximum is known; the warps meet once.
+//   Work     A cluster of 4 blocks owns one head and up to 8 tokens. Block `part` merges a quarter of the latent
+//            channels, as they lie in MlaPartials, and hands them to the other three through distributed shared
+//            memory; then it computes 32 of the 128 outputs by mma, tokens on the M side. Its 32 x 512 weights,
+//            and which slots are whose, are in shared memory before it waits. A warp merges its own slots by its
+//            own maximum, the first values on their way before the maximum is known; the warps meet once.
 //   Grid     (4, H, token groups) blocks of 256: 128 blocks for one token of 32 heads, so that the whole chip
 //            merges.
-//   Cost     64 KB a slot from L2 (8.65 MB at 132 slots), 2 H V R bytes of weights (4.2 MB for 32 heads).
-//            Without w_uv (mla_latent_cuda) a block writes what it merged.
+//   Cost     32 KB a slot from L2 (4.3 MB at 132 slots), 2 H V R bytes of weights (4.2 MB for 32 heads).
+//            Without w_uv (mla_latent_cuda) there is no cluster, and a block writes what it merged.
 //   Uses     sm_90a; 40 KB of shared memory and 96 registers a thread, so that a block starts beside the split
 //            kernel's; 56 where there are many blocks. Nothing is spilled (ptxas).
 //   Limits   (R, V) = (512, 128), B <= 1024. Reads lengths before it waits: see Order in mla_decode.cu.
@@ -35,14 +35,15 @@ constexpr int kStride = kMlaRank + 32;        // bf16; 4 chunks of two rows fall
 // Few tokens: a block a multiprocessor at most, so each has many slots of a warp in flight, in the registers that
 // mla_decode.cu leaves. Many: four blocks a multiprocessor.
 template <bool kFew>
-constexpr int kAhead = kFew ? 12 : 6;
+constexpr int kAhead = kFew ? 9 : 4;
 template <bool kFew>
 constexpr int kRegisters = kFew ? 96 : 56;
-constexpr int64_t kSlotStep = kMlaTileRows * kMlaRank / 4;  // float4
+constexpr int kHeld = 8;                                        // channels of a lane: 16 bytes
+constexpr int64_t kSlotStep = kMlaTileRows * kMlaRank / kHeld;  // uint4
 
 struct Merge {
   const bf16* kv_b;  // of a merge with w_uv
-  const float* values;
+  const bf16* values;
   const float2* stats;
   const int32_t* lengths;
   bf16* out;
@@ -51,7 +52,7 @@ struct Merge {
 };
 
 template <bool kProject, bool kFew>
-__global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(kRegisters<kFew>)
+__global__ void __cluster_dims__(kProject ? kParts : 1, 1, 1) __maxnreg__(kRegisters<kFew>)
     mla_merge_kernel(const __grid_constant__ Merge a) {
   // What the warps that share a token merged; later half sums of the outputs.
   __shared__ alignas(16) float parts[kWarps][kColumns];
@@ -90,27 +91,27 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(kRegisters<kFew>)
   __syncthreads();
   wait_for_previous();
 
-  // `ways` warps share a token where there are fewer tokens than warps; four columns a lane.
+  // `ways` warps share a token where there are fewer tokens than warps; a half of a warp takes every other slot of its.
   const int ways = tokens == 1 ? 8 : tokens == 2 ? 4 : tokens <= 4 ? 2 : 1;
   float most = -INFINITY, sum = 0;
-  float4 merge = {0, 0, 0, 0};
+  float merge[kHeld] = {};
+  const int side = lane / 16, place = lane % 16;
   if (const int k = warp / ways; k < tokens) {
     const int row = static_cast<int>((first + k) % a.T) * a.H + h, count = slot_count[k];
     const int64_t at =
         (int64_t{row / kMlaTileRows} * a.slots + first_slot[k]) * kMlaTileRows + row % kMlaTileRows;
     const float2* const stats = a.stats + at;
-    const float4* const values =
-        reinterpret_cast<const float4*>(a.values + at * kMlaRank + part * kColumns + lane * 4);
-    const float4* next = values + warp % ways * kSlotStep;
-    const int step = ways * static_cast<int>(kSlotStep);
+    const uint4* next = reinterpret_cast<const uint4*>(a.values + at * kMlaRank + part * kColumns) + place +
+                        (warp % ways + side * ways) * kSlotStep;
+    const int step = 2 * ways * static_cast<int>(kSlotStep);
     for (int begin = warp % ways; begin < count; begin += 32 * ways) {  // 32 slots a round, one a lane
       const int here = min(32, (count - begin + ways - 1) / ways);
       constexpr int kNow = kAhead<kFew>;
-      float4 v[kNow];
+      uint4 v[kNow];
 #pragma unroll
       for (int j = 0; j < kNow; ++j) {
-        v[j] = make_float4(0, 0, 0, 0);
-        if (j < here) v[j] = __ldcs(next), next += step;
+        v[j] = make_uint4(0, 0, 0, 0);
+        if (2 * j + side < here) v[j] = __ldcs(next), next += step;
       }
       const float2 stat =
           lane < here ? stats[(begin + lane * ways) * kMlaTileRows] : make_float2(-INFINITY, 0.f);
@@ -119,18 +120,29 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(kRegisters<kFew>)
       const float rescale = exp2f(most - reference), weight = exp2f(stat.x - reference);
       most = now;
       sum = sum * rescale + warp_sum(weight * stat.y);
-      merge.x *= rescale, merge.y *= rescale, merge.z *= rescale, merge.w *= rescale;
-      for (int j = 0; j < here; j += kNow) {
+#pragma unroll
+      for (int i = 0; i < kHeld; ++i) merge[i] *= rescale;
+      for (int j = 0; j < here; j += 2 * kNow) {
 #pragma unroll
         for (int i = 0; i < kNow; ++i) {
-          const float w = __shfl_sync(0xffffffffu, weight, (j + i) % 32);  // 0 from `here` on
-          merge.x += w * v[i].x, merge.y += w * v[i].y, merge.z += w * v[i].z, merge.w += w * v[i].w;
-          if (j + kNow + i < here) v[i] = __ldcs(next), next += step;
+          const float w = __shfl_sync(0xffffffffu, weight, (j + 2 * i + side) % 32);  // 0 from `here` on
+          const uint32_t pairs[kHeld / 2] = {v[i].x, v[i].y, v[i].z, v[i].w};
+#pragma unroll
+          for (int k = 0; k < kHeld / 2; ++k) {
+            merge[2 * k] += w * __uint_as_float(pairs[k] << 16);
+            merge[2 * k + 1] += w * __uint_as_float(pairs[k] & 0xffff0000u);
+          }
+          if (j + 2 * (kNow + i) + side < here) v[i] = __ldcs(next), next += step;
         }
       }
     }
   }
-  *reinterpret_cast<float4*>(&parts[warp][lane * 4]) = merge;
+  // From MlaPartials' order to [box][32 channels], which are [2 warps][2 r][8 g]: a half of the warp stores two boxes.
+#pragma unroll
+  for (int i = 0; i < kHeld; ++i) merge[i] += __shfl_xor_sync(0xffffffffu, merge[i], 16);
+  float* const boxes = &parts[warp][side * 64 + place / 8 * 16 + place % 8];
+  boxes[0] = side ? merge[4] : merge[0], boxes[8] = side ? merge[5] : merge[1];
+  boxes[32] = side ? merge[6] : merge[2], boxes[40] = side ? merge[7] : merge[3];
   if (lane == 0) part_stats[warp] = make_float2(most, sum);
   if constexpr (kProject) cluster.barrier_wait();
   __syncthreads();
@@ -146,13 +158,14 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(kRegisters<kFew>)
       total += weight * stat.y;
     }
     total = 1.f / total;
+    const int channel = part / 2 * kHalf + lane / 8 * 64 + part % 2 * 32 + lane % 8 * 4;
     const uint2 packed = make_uint2(pack_bf16(v.x * total, v.y * total), pack_bf16(v.z * total, v.w * total));
     if constexpr (!kProject) {
-      bf16* const to = a.out + (first + warp) * a.out_token + h * kMlaRank + part * kColumns + lane * 4;
+      bf16* const to = a.out + (first + warp) * a.out_token + h * kMlaRank + channel;
       *reinterpret_cast<uint2*>(to) = packed;
       return;
     }
-    bf16* const here = &merged[warp][part * kColumns + lane * 4];
+    bf16* const here = &merged[warp][channel];
 #pragma unroll
     for (int peer = 0; peer < kParts; ++peer)
       *reinterpret_cast<uint2*>(cluster.map_shared_rank(here, peer)) = packed;
@@ -190,16 +203,16 @@ __global__ void __cluster_dims__(kParts, 1, 1) __maxnreg__(kRegisters<kFew>)
 template <bool kProject>
 void launch_merge(Merge a, const MlaLatent<Gpu>& args, const MlaPartials& partials, const MlaSplitPlan& plan,
                   cudaStream_t stream) {
-  a.values = partials.values.data, a.stats = reinterpret_cast<const float2*>(partials.stats.data);
+  a.values = as_bf16(partials.values.data), a.stats = reinterpret_cast<const float2*>(partials.stats.data);
   a.lengths = args.lengths.data;
   a.B = static_cast<int>(args.query.size[0]), a.T = static_cast<int>(args.query.size[1]);
   a.H = static_cast<int>(args.query.size[2]);
   a.groups = plan.groups, a.slots = plan.slots;
 
-  // Weights are read once for each token group: as many tokens a group as leave four blocks a multiprocessor.
-  const int64_t tokens = int64_t{a.B} * a.T;
-  a.block_tokens = static_cast<int>(
-      std::clamp<int64_t>(tokens * a.H * kParts / (4 * multiprocessors()), 1, kMostTokens));
+  // Weights are read once for each token group: as few tokens a group as fit four blocks a multiprocessor.
+  const int64_t tokens = int64_t{a.B} * a.T, at_once = 4 * multiprocessors();
+  a.block_tokens =
+      static_cast<int>(std::clamp<int64_t>((tokens * a.H * kParts + at_once - 1) / at_once, 1, kMostTokens));
   const dim3 grid(kParts, a.H, static_cast<unsigned>((tokens + a.block_tokens - 1) / a.block_tokens));
   const size_t product_bytes = kProject ? (kOutputs + a.block_tokens) * kStride * sizeof(bf16) : 0;
   const size_t shared_bytes = product_bytes + (a.B + 1) * sizeof(int);

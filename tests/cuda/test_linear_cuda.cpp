@@ -68,6 +68,14 @@ TEST(LinearCuda, TakesPairs) {
     }
 }
 
+// What compute-sanitizer's racecheck can follow: it cannot run cuBLAS (scripts/gpu_check.sh).
+TEST(LinearCuda, SmallestShapes) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int64_t tokens : {1, 3, 8})
+    for (const auto& [in, out] : {std::pair<int64_t, int64_t>{128, 40}, {2560, 24}, {61, 5}})
+      expect_linear({.tokens = tokens, .in = in, .out = out, .padding = in % 8});
+}
+
 TEST(LinearCuda, TakesNoTokens) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   Mirror mirror(linear_problem<Gpu>({.tokens = 1}, 1));

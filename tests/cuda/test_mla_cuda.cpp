@@ -320,6 +320,26 @@ TEST(MlaCuda, CapturedGraphFollowsTheLengths) {
   cudaGraphDestroy(graph);
 }
 
+// What compute-sanitizer follows in seconds (scripts/gpu_check.sh): every kernel, the split ones with two tiles a
+// sequence, an empty stretch and a new row in a tile of its own; at most 8 keys to expand, so that none is cuBLAS'.
+TEST(MlaCuda, SmallestShapes) {
+  NEEDS_GPU();
+  for (const float theta : {0.f, 10000.f}) {
+    MlaShape s = big(4);
+    s.batch = 3, s.lengths = {127, 0, 64}, s.rope_theta = theta, s.spare_rows = 1;
+    check_mla(s, "split");
+    s.tokens = 2;
+    check_mla(s, "split", 1);
+    for (MlaShape p : {big(2), small(2)}) {
+      p.tokens = 5, p.lengths = {3}, p.rope_theta = theta, p.spare_rows = 0;
+      check_mla(p, "expanded");
+    }
+    MlaShape g = small(2);
+    g.batch = 2, g.lengths = {9, 0}, g.rope_theta = theta;
+    check_mla(g, "generic");
+  }
+}
+
 // These two ask no device.
 TEST(MlaCuda, NamesItsKernels) {
   Mla<Gpu> a = mla_problem<Gpu>(big(32), 1).args();

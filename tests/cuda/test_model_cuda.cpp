@@ -127,6 +127,13 @@ TEST_P(ModelLawsCuda, DecodeIsForward) {
   law_decode_is_forward(*model, 1, 0, {5e-3, 5e-3});
 }
 
+// What compute-sanitizer's racecheck can follow in a minute: few launches, and none of cuBLAS (scripts/gpu_check.sh).
+TEST_P(ModelLawsCuda, SmallestShapes) {
+  law_forward_T_is_T_times_forward_1(*model, 1, 2, kTwoOrders);
+  const auto session = model->open({.batch = 1, .capacity = 1, .forward_tokens = 1, .all_logits = false});
+  EXPECT_EQ(session->decode(1).tokens.size(), 1u);
+}
+
 // Every part of the step is found, and what is left out stays out of the next session's way.
 TEST_P(ModelLawsCuda, BreakdownFindsEveryPart) {
   const SessionOptions options{.batch = 3, .capacity = 120, .forward_tokens = 8, .all_logits = false};

@@ -102,6 +102,15 @@ TEST(MoeCuda, IsDeterministic) {
   }
 }
 
+// What compute-sanitizer's racecheck can follow: it cannot run cuBLAS (scripts/gpu_check.sh), whose products the router
+// takes from 9 tokens on. Chain, few tokens, 8 and 16 a chunk, tiles.
+TEST(MoeCuda, SmallestShapes) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int64_t tokens : {1, 3, 7, 8})
+    for (const int top_k : {2, 4, 7})
+      expect_moe({.tokens = tokens, .width = 48, .hidden = 32, .experts = 8, .shared = 1, .top_k = top_k});
+}
+
 TEST(MoeCuda, SaysWhatItCannotRun) {
   Moe<Gpu> args = moe_problem<Gpu>({.width = 40, .hidden = 32}, 1).args();
   EXPECT_NE(moe_cuda_unsupported(args).find("multiples of 16"), std::string::npos);
