@@ -147,17 +147,17 @@ __global__ void __cluster_dims__(kProject ? kParts : 1, 1, 1) __maxnreg__(kRegis
   if constexpr (kProject) cluster.barrier_wait();
   __syncthreads();
   if (warp < tokens) {
-    float top = -INFINITY, total = 0;
-    for (int i = 0; i < ways; ++i) top = fmaxf(top, part_stats[warp * ways + i].x);
-    float4 v = {0, 0, 0, 0};  // top is finite: every query sees the first token
-    for (int i = 0; i < ways; ++i) {
-      const float2 stat = part_stats[warp * ways + i];
-      const float weight = exp2f(stat.x - top);
+    const float2 stat = lane < ways ? part_stats[warp * ways + lane] : make_float2(-INFINITY, 0.f);
+    const float weight = exp2f(stat.x - warp_max(stat.x));  // the maximum is finite: every query sees the first token
+    const float total = 1.f / warp_sum(weight * stat.y);
+    float4 v = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) {
+      const float w = __shfl_sync(0xffffffffu, weight, i);
+      if (i >= ways) continue;
       const float4 x = *reinterpret_cast<const float4*>(&parts[warp * ways + i][lane * 4]);
-      v.x += weight * x.x, v.y += weight * x.y, v.z += weight * x.z, v.w += weight * x.w;
-      total += weight * stat.y;
+      v.x += w * x.x, v.y += w * x.y, v.z += w * x.z, v.w += w * x.w;
     }
-    total = 1.f / total;
     const int channel = part / 2 * kHalf + lane / 8 * 64 + part % 2 * 32 + lane % 8 * 4;
     const uint2 packed = make_uint2(pack_bf16(v.x * total, v.y * total), pack_bf16(v.z * total, v.w * total));
     if constexpr (!kProject) {
