@@ -2,7 +2,7 @@
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
 //   Work     one token: kernels/chain, router included. Otherwise router product (linear_cuda, fp32 out), then
-//            up to 4 tokens          moe_few.cu: expert GEMVs, routing inside
+//            up to 8 tokens          moe_few.cu: routing inside, each expert streamed once
 //            few tokens an expert    moe_stream.cu: each expert streamed once past 8 or 16 tokens
 //            more                    moe_tiles.cu: tiled products, up to 64 or 256 tokens
 //            The last two write a row per (token, slot); the kernel here adds them in fp32, in the order of the slots.

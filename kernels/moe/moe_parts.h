@@ -7,7 +7,7 @@
 namespace kdabench {
 
 constexpr int kMoeExperts = 1024, kMoeShared = 32, kMoeTopK = 32;
-constexpr int kMoeFewTokens = 4;
+constexpr int kMoeFewTokens = 8;
 constexpr int kMoeFewTileTokens = 64, kMoeTileTokens = 256;  // of an item of moe_tiles, at most
 
 // Some tokens of one expert: entries [first, first + count) of the plan.

@@ -1,4 +1,4 @@
-// The mixture of experts on the GPU against the fp64 truth from the same bf16 inputs, on all three paths: up to 4
+// The mixture of experts on the GPU against the fp64 truth from the same bf16 inputs, on all three paths: up to 8
 // tokens, few tokens an expert, many.
 
 #include <algorithm>
