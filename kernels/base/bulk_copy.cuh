@@ -18,15 +18,21 @@ __device__ inline uint64_t read_once_policy() {
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   return policy;
 }
-// Starts the barrier's next phase, which ends when all `bytes` have come.
-__device__ inline void start_copy(void* shared, const void* global, int bytes, CopyBarrier* barrier, uint64_t policy) {
+// Starts the barrier's next phase, which ends when all `bytes` have come; whoever copies parts of them may already do so.
+__device__ inline void expect_bytes(CopyBarrier* barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                : "memory");
+}
+__device__ inline void copy_part(void* shared, const void* global, int bytes, CopyBarrier* barrier, uint64_t policy) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
           shared_address(shared)),
       "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
+}
+__device__ inline void start_copy(void* shared, const void* global, int bytes, CopyBarrier* barrier, uint64_t policy) {
+  expect_bytes(barrier, bytes);
+  copy_part(shared, global, bytes, barrier, policy);
 }
 // Phases have parities 0, 1, 0, 1, ...
 __device__ inline void await_copy(CopyBarrier* barrier, uint32_t parity) {

@@ -2,9 +2,9 @@
 //
 //   Math     kernels/moe/moe.h; the truth is moe_cpu<double>.
 //   Work     one token: kernels/chain, router included. Otherwise router product (linear_cuda, fp32 out), then
-//            up to 4 tokens          moe_few.cu: expert GEMVs, routing inside
+//            up to 8 tokens          moe_few.cu: routing inside, each expert streamed once
 //            few tokens an expert    moe_stream.cu: each expert streamed once past 8 or 16 tokens
-//            more                    moe_tiles.cu: tiled products, 64 or 128 tokens
+//            more                    moe_tiles.cu: tiled products, up to 64 or 256 tokens
 //            The last two write a row per (token, slot); the kernel here adds them in fp32, in the order of the slots.
 //   Cost     The sum reads 4 (2 in prefill) N slots D bytes: 0.2 % of the weights at N = 64.
 //   Limits   moe_cuda_unsupported. More than 8192 tokens run in parts, which bounds the scratch memory.
@@ -62,7 +62,7 @@ int choose_chunk(const Moe<Gpu>& args) {
   const double mean = double(args.x.size[0]) * args.top_k / double(args.router.size[0]);
   if (mean <= 2 && moe_stream_fits(args, 8)) return 8;
   if (mean <= 6 && moe_stream_fits(args, 16)) return 16;
-  return mean <= 40 ? 64 : 128;
+  return mean <= 40 ? kMoeFewTileTokens : kMoeTileTokens;
 }
 
 void run(const Moe<Gpu>& args, Arena& scratch, cudaStream_t stream) {
@@ -73,7 +73,7 @@ void run(const Moe<Gpu>& args, Arena& scratch, cudaStream_t stream) {
     return;
   }
   const int chunk = choose_chunk(args);
-  const bool tiles = chunk >= 64;
+  const bool tiles = chunk >= kMoeFewTileTokens;
 
   const ArenaScope scope(scratch);
   const auto logits = scratch.take<float>(tokens, experts);

@@ -7,7 +7,8 @@
 namespace kdabench {
 
 constexpr int kMoeExperts = 1024, kMoeShared = 32, kMoeTopK = 32;
-constexpr int kMoeFewTokens = 4;
+constexpr int kMoeFewTokens = 8;
+constexpr int kMoeFewTileTokens = 64, kMoeTileTokens = 256;  // of an item of moe_tiles, at most
 
 // Some tokens of one expert: entries [first, first + count) of the plan.
 struct alignas(16) MoeItem {
@@ -52,7 +53,7 @@ bool moe_stream_fits(const Moe<Gpu>& args, int chunk);
 void moe_stream(const Moe<Gpu>& args, const MoePlan& plan, View<Bf16, 2> hidden, View<float, 2> rows,
                 cudaStream_t stream);
 
-// Many tokens an expert (plan.chunk 64 or 128): tiled products.
+// Many tokens an expert (plan.chunk kMoeFewTileTokens or kMoeTileTokens): tiled products.
 void moe_tiles(const Moe<Gpu>& args, const MoePlan& plan, View<Bf16, 2> hidden, View<Bf16, 2> rows,
                cudaStream_t stream);
 

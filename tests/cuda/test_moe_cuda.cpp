@@ -1,4 +1,4 @@
-// The mixture of experts on the GPU against the fp64 truth from the same bf16 inputs, on all three paths: up to 4
+// The mixture of experts on the GPU against the fp64 truth from the same bf16 inputs, on all three paths: up to 8
 // tokens, few tokens an expert, many.
 
 #include <algorithm>
@@ -42,19 +42,19 @@ void expect_moe(const MoeShape& s) {
 
 TEST(MoeCuda, MatchesTruthOnEveryPath) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const int64_t tokens : {1, 2, 4, 5, 16, 33, 64, 200})
+  for (const int64_t tokens : {1, 2, 4, 5, 8, 9, 16, 33, 64, 200})
     expect_moe({.tokens = tokens, .width = 256, .hidden = 128, .experts = 32, .shared = 1, .top_k = 4});
 }
 
 TEST(MoeCuda, MatchesTruthAtTheRealWidths) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const int64_t tokens : {1, 3, 12, 40, 300})
+  for (const int64_t tokens : {1, 3, 8, 12, 40, 300, 620})
     expect_moe({.tokens = tokens, .width = 2304, .hidden = 1024, .experts = 16, .shared = 1, .top_k = 8});
 }
 
 TEST(MoeCuda, TakesOddShapes) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const int64_t tokens : {1, 4, 11, 150}) {
+  for (const int64_t tokens : {1, 4, 7, 11, 150}) {
     expect_moe({.tokens = tokens, .width = 48, .hidden = 16, .experts = 8, .shared = 0, .top_k = 2});
     expect_moe({.tokens = tokens, .width = 144, .hidden = 80, .experts = 300, .shared = 2, .top_k = 12});
     expect_moe({.tokens = tokens, .width = 64, .hidden = 48, .experts = 5, .shared = 3, .top_k = 5});
@@ -62,23 +62,33 @@ TEST(MoeCuda, TakesOddShapes) {
   }
 }
 
+// Rows that are cut into segments: of gate and up, of down; and rows that fill a piece alone.
+TEST(MoeCuda, TakesWideRows) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int64_t tokens : {2, 8, 20}) {
+    expect_moe({.tokens = tokens, .width = 4624, .hidden = 32, .experts = 6, .shared = 1, .top_k = 2});
+    expect_moe({.tokens = tokens, .width = 64, .hidden = 2560, .experts = 6, .shared = 0, .top_k = 2});
+    expect_moe({.tokens = tokens, .width = 64, .hidden = 5136, .experts = 6, .shared = 0, .top_k = 3});
+  }
+}
+
 TEST(MoeCuda, RoutesAllTokensToTheSameExperts) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const int64_t tokens : {1, 4, 20, 100, 700})
+  for (const int64_t tokens : {1, 4, 8, 20, 100, 700})
     expect_moe({.tokens = tokens, .width = 128, .hidden = 64, .experts = 64, .shared = 1, .top_k = 4,
                 .routing = Routing::kSkewed});
 }
 
 TEST(MoeCuda, TakesTheLowestIndicesOnATie) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const int64_t tokens : {1, 4, 20, 300})
+  for (const int64_t tokens : {1, 4, 8, 20, 300})
     expect_moe({.tokens = tokens, .width = 128, .hidden = 64, .experts = 64, .shared = 1, .top_k = 8,
                 .routing = Routing::kTied});
 }
 
 TEST(MoeCuda, WeightsExpertsAsAsked) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const int64_t tokens : {2, 20})
+  for (const int64_t tokens : {2, 6, 20})
     for (const bool renormalize : {false, true})
       for (const bool biased : {false, true})
         expect_moe({.tokens = tokens, .width = 64, .hidden = 32, .experts = 16, .shared = 1, .top_k = 3, .scale = 1.5f,
@@ -88,7 +98,7 @@ TEST(MoeCuda, WeightsExpertsAsAsked) {
 // The order in which tokens reach an expert's list varies from run to run; the result must not.
 TEST(MoeCuda, IsDeterministic) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const int64_t tokens : {3, 40, 900}) {
+  for (const int64_t tokens : {3, 8, 40, 900}) {
     const MoeShape s{.tokens = tokens, .width = 256, .hidden = 128, .experts = 64, .shared = 1, .top_k = 8,
                      .clear_choice = false};
     Mirror mirror(moe_problem<Gpu>(s, 11));
