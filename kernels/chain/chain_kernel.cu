@@ -9,11 +9,11 @@
 //   Grid     A block a multiprocessor, all of them resident: they count each other's arrivals in global memory. Every
 //            block chooses the experts and computes the norms itself; block 0 writes them.
 //   Cost     The bytes of all phases. 48B model on one H200, a graph of rotating weights, floors at 4.62 TB/s: head
-//            175 us (163), input projection of KDA 15.0 (12.5), router and experts 38.1 (27.8), from one mixer's output
+//            171 us (163), input projection of KDA 14.4 (12.5), router and experts 38.1 (27.8), from one mixer's output
 //            projection to the next one's input 62 (44.4). Between the last product of a phase and the first of the
 //            next lie 3 to 5 us, of which 4.7 us of reading fit in the rings; between router and routed experts only
 //            what the shared expert has, 2 us.
-//   Uses     sm_90a, 384 threads, 104 registers, no spills, 162 KB of rings, 17 KB of choice (ptxas, nvcc 13.0).
+//   Uses     sm_90a, 384 threads, 83 registers, no spills, 162 KB of rings, 17 KB of choice (ptxas, nvcc 13.0).
 //   Limits   chain_cuda.cpp: one token, columns a multiple of 8, rows aligned to 16 bytes. One chain at a time.
 //   Checked  tests/cuda/test_chain_cuda.cpp, test_moe_cuda.cpp, test_linear_cuda.cpp.
 
@@ -47,6 +47,15 @@ __device__ inline void put(void* y, bool y_float, int row, float value) {
   else static_cast<bf16*>(y)[row] = __float2bfloat16_rn(value);
 }
 
+// A line each block, of the weights of a phase that are not streamed.
+__device__ inline void prefetch_small(const ChainArgs& a, const ChainPhase& p) {
+  const bool bias = p.kind == ChainKind::kGateUp && !a.experts.given;
+  if (!bias && p.input != ChainInput::kNorm) return;
+  const void* const from = bias ? static_cast<const void*>(a.experts.bias) : p.norm_weight;
+  const int at = 128 * static_cast<int>(blockIdx.x), bytes = bias ? 4 * a.experts.experts : 2 * p.columns;
+  if (at < bytes) asm volatile("prefetch.global.L2 [%0];" ::"l"(static_cast<const char*>(from) + at));
+}
+
 __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_constant__ ChainArgs a) {
   extern __shared__ __align__(128) unsigned char ring[];
   __shared__ CopyBarrier full[kChainWarps * kChainDepth];
@@ -57,6 +66,8 @@ __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_co
   float* const kept = reinterpret_cast<float*>(ring + kRingBytes + a.x_bytes + a.sums_bytes);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
+  // What is small and comes from memory would later wait behind full rings.
+  if (static_cast<int>(threadIdx.x) < a.phases) prefetch_small(a, a.phase[threadIdx.x]);
   UnitStream stream(a, choice, ring, full);
 
   int pending = -1;  // phase whose residual block 0 has yet to write
@@ -87,6 +98,7 @@ __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_co
     const bool chooses = p.kind == ChainKind::kGateUp;
     if (chooses) {  // waits for the logits, not for the blocks
       choose(a.experts, choice);
+      if (warp == kChainWarps - 1) weigh(a.experts, choice);  // read when the phase ends
       stream.set_chosen();
     }
     stream.fill();
@@ -99,12 +111,11 @@ __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_co
       if (p.kind == ChainKind::kDown && blockIdx.x == 0)
         for (int e = threadIdx.x; e < a.experts.experts; e += kChainThreads) router_logits[e] = 0;
     }
-    if (chooses && warp == kChainWarps - 1) weigh(a.experts, choice);
     if (p.input != ChainInput::kSame) {
       stage(p, x, kept, partial);
       if (p.input == ChainInput::kNorm) pending = phase;
+      __syncthreads();
     }
-    __syncthreads();
     const bool last = phase + 1 == a.phases;
     if (last && a.counts && threadIdx.x == 0) arrive();  // all that others wait for is that x has been read
 
@@ -122,21 +133,16 @@ __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_co
         else if (p.posts) post_logit(row, total);
         else put(y, y_float, row, total);
       };
-      if (rows == 1) {
-        Dots<1> dots;
-        dots.add(w, 0, v, columns);
-        keep(to, dots.total(0));
-      } else {
 #pragma unroll 1
-        for (int r = 0; r < rows; r += 2) {
-          Dots<2> dots;
-          dots.add(w + r * stride, r + 1 < rows ? stride : 0, v, columns);
-          const float low = dots.total(0), high = dots.total(1);
-          keep(to + r, low);
-          if (r + 1 < rows) keep(to + r + 1, high);
-        }
+      for (int r = 0;;) {
+        Dot dot;
+        dot.add(w + r * stride, v, columns);
+        const int row = to + r;
+        const bool read = ++r >= rows;
+        if (read) stream.pop(mine > 1);  // of a short phase the others wait for: not before it is finished
+        keep(row, dot.total());
+        if (read) break;
       }
-      stream.pop(mine > 1);  // of a short phase the others wait for: not before it is finished
     }
 
     if (p.parts > 1) {
@@ -164,7 +170,7 @@ __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_co
     }
     if (!last) {
       __syncthreads();
-      if (threadIdx.x == 0) arrive();
+      if (threadIdx.x == kChainThreads - 1) arrive();  // a warp that has no experts to choose from
     }
   }
 

@@ -69,6 +69,7 @@ class UnitStream {
       ++n_, ++in_flight_;
       put_ = put_ + 1 == kChainDepth ? 0 : put_ + 1;
     }
+    if (n_ == known_) proceed();  // while there is time: the next unit is asked for as soon as there is room
   }
   // The oldest unit, when it has come.
   __device__ const bf16* front() {

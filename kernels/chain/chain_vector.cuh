@@ -8,15 +8,17 @@ namespace kdabench::device {
 
 constexpr int kNormPacks = (kChainNormWidth + 4 * kChainThreads - 1) / (4 * kChainThreads);
 
-// x <- the phase's vector as bf16; of a norm, `kept` <- the new residual, for block 0 to write. What other blocks have
-// written in this launch is read from the L2.
+// x <- the phase's vector as bf16, in the order in which Dot wants it: of every four words the middle two change
+// places. Of a norm, `kept` <- the new residual, for block 0 to write. What other blocks have written in this launch is
+// read from the L2.
 __device__ void stage(const ChainPhase& p, bf16* x, float* kept, float* partial) {
   if (p.input == ChainInput::kGlobal) {
     const int chunks = p.columns / 8;
     const int start = static_cast<int>(blockIdx.x * 61u % static_cast<unsigned>(chunks));  // see stage_rows
     for (int c = threadIdx.x; c < chunks; c += kChainThreads) {
       const int at = c + start < chunks ? c + start : c + start - chunks;
-      reinterpret_cast<uint4*>(x)[at] = __ldcg(reinterpret_cast<const uint4*>(p.x) + at);
+      const uint4 v = __ldcg(reinterpret_cast<const uint4*>(p.x) + at);
+      reinterpret_cast<uint4*>(x)[at] = make_uint4(v.x, v.z, v.y, v.w);
     }
     return;
   }
@@ -47,7 +49,8 @@ __device__ void stage(const ChainPhase& p, bf16* x, float* kept, float* partial)
     const uint2 out =
         make_uint2(pack_bf16(v[j].x * (factor * low(weight[j].x)), v[j].y * (factor * high(weight[j].x))),
                    pack_bf16(v[j].z * (factor * low(weight[j].y)), v[j].w * (factor * high(weight[j].y))));
-    reinterpret_cast<uint2*>(x)[at] = out;
+    uint32_t* const words = reinterpret_cast<uint32_t*>(x) + at / 2 * 4 + at % 2;
+    words[0] = out.x, words[2] = out.y;
     if (blockIdx.x == 0) {
       reinterpret_cast<uint2*>(p.norm_out)[at] = out;
       reinterpret_cast<float4*>(kept)[at] = v[j];
@@ -55,50 +58,49 @@ __device__ void stage(const ChainPhase& p, bf16* x, float* kept, float* partial)
   }
 }
 
-// The products of one vector with one or two rows of `columns` numbers in shared memory, in every lane. A row is read
-// as 32 lanes of 8 numbers; in m16n8k16, with the vector read the same way on the N side, entry (g, g) of the result is
-// what lanes 4 g .. 4 g + 3 would have summed, and (g + 8, g) the same of a second row. The rest of the result is not
-// used: the tensor cores have nothing else to do, and a step of 512 bytes costs 4 instructions instead of 26.
-template <int Rows>
-struct Dots {
-  float acc[2][4] = {};
-
-  __device__ void step(const uint4& low, const uint4& high, const uint4& x) {
-    const uint32_t a0[4] = {low.x, high.x, low.y, high.y}, a1[4] = {low.z, high.z, low.w, high.w};
-    const uint32_t b0[2] = {x.x, x.y}, b1[2] = {x.z, x.w};
-    mma_16x8x16(acc[0], a0, b0);
-    mma_16x8x16(acc[1], a1, b1);
-  }
-  __device__ void add(const bf16* w, int stride, const bf16* x, int columns) {
+// The product of a row of `columns` numbers and the vector, both in shared memory. The row is read as 32 lanes of 8
+// numbers, four words w0 .. w3 a lane, which are an A operand of m16n8k16 as they come: w0, w2 in row g, w1, w3 in row
+// g + 8. With the vector's words v0, v2 on the N side, entry (g, g) of the result is what lanes 4 g .. 4 g + 3 have of
+// w0 v0 + w2 v2, and with v1, v3 entry (g + 8, g) is the rest. The other entries are not used: the tensor cores have
+// nothing else to do, and a step of 512 bytes costs 4 instructions instead of 26.
+class Dot {
+ public:
+  __device__ void add(const bf16* w, const bf16* x, int columns) {
     constexpr int kAtOnce = 4;
     const int lane = threadIdx.x % 32;
     const auto load = [](const bf16* p) { return *reinterpret_cast<const uint4*>(p); };
-    const uint4 zero = make_uint4(0, 0, 0, 0);
     w += lane * 8, x += lane * 8;
     int k = 0;
 #pragma unroll 1
     for (; k + 256 * kAtOnce <= columns; k += 256 * kAtOnce) {
-      uint4 low[kAtOnce], high[kAtOnce], v[kAtOnce];
+      uint4 row[kAtOnce], v[kAtOnce];
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        low[i] = load(w + k + 256 * i), v[i] = load(x + k + 256 * i);
-        high[i] = Rows > 1 ? load(w + stride + k + 256 * i) : zero;
-      }
+      for (int i = 0; i < kAtOnce; ++i) row[i] = load(w + k + 256 * i), v[i] = load(x + k + 256 * i);
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) step(low[i], high[i], v[i]);
+      for (int i = 0; i < kAtOnce; ++i) step(row[i], v[i]);
     }
 #pragma unroll 1
     for (; k < columns; k += 256) {
       const bool inside = k + lane * 8 < columns;
-      const uint4 low = inside ? load(w + k) : zero, v = inside ? load(x + k) : zero;
-      step(low, Rows > 1 && inside ? load(w + stride + k) : zero, v);
+      const uint4 zero = make_uint4(0, 0, 0, 0);
+      step(inside ? load(w + k) : zero, inside ? load(x + k) : zero);
     }
   }
-  __device__ float total(int row) const {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    const float even = acc[0][2 * row] + acc[1][2 * row], odd = acc[0][2 * row + 1] + acc[1][2 * row + 1];
-    return warp_sum(t == g / 2 ? (g % 2 ? odd : even) : 0.f);
+  // In lane 0. The diagonal lies in lanes 0, 4, 9, 13, 18, 22, 27 and 31, which three exchanges add up.
+  __device__ float total() const {
+    float sum = threadIdx.x / 4 % 2 ? low_[1] + high_[3] : low_[0] + high_[2];
+#pragma unroll
+    for (const int other : {4, 9, 18}) sum += __shfl_xor_sync(0xffffffffu, sum, other);
+    return sum;
   }
+
+ private:
+  __device__ void step(const uint4& row, const uint4& v) {
+    const uint32_t a[4] = {row.x, row.y, row.z, row.w}, low[2] = {v.x, v.y}, high[2] = {v.z, v.w};
+    mma_16x8x16(low_, a, low);
+    mma_16x8x16(high_, a, high);
+  }
+  float low_[4] = {}, high_[4] = {};
 };
 
 }  // namespace kdabench::device
