@@ -97,9 +97,12 @@ namespace kdabench::bounds {
 // and the fast exponential of silu one of 1e-6.
 inline constexpr double kDeltaDecodeState = 1e-5;
 // A state kept in bf16 is rounded by the truth, too, from the same bits. Where the 1e-5 of an fp32 result reach across a
-// boundary between two bf16 numbers, which are 2^-8 apart, an element is off by that: one in 400, sqrt(1 / 400) 2^-8 = 2e-4.
-// Such steps stay in the state until they are forgotten: after 130 tokens, sqrt(130) times as much.
-inline constexpr double kDeltaDecodeStateBf16 = 5e-4;
+// boundary between two bf16 numbers, which are 2^-8 apart, an element is its neighbour: one in 400 (fp32 on the CPU: one in
+// 2000). One such element may be most of a head's state, so that only their number tells a wrong kernel: a rounding of
+// 1e-4, or another sequence of random bits, moves one in 40. A neighbour is off by at most 2^-7 of itself.
+inline constexpr double kDeltaNeighbours = 1e-2;
+inline constexpr double kDeltaDecodeStateBf16 = 0x1p-7 + 1e-5;
+// Such steps stay in the state until they are forgotten: over 130 tokens sqrt(130 / 400) 2^-8 = 2e-3, times three.
 inline constexpr double kDeltaDecodeStateBf16Long = 6e-3;
 // Prefill multiplies bf16 matrices, sums and state in fp32. On the way to the state v, U, W, the state as a factor and
 // what is written are rounded once each: sqrt(5) * 1.6e-3 = 3.6e-3, and up to 1.4 times that where nothing is forgotten

@@ -58,17 +58,32 @@ Bounds prefill_bounds(const DeltaShape& s) {
 }
 constexpr StateType kStateTypes[] = {StateType::kAccum, StateType::kBf16, StateType::kBf16Stochastic};
 
+// In every head, few elements of a bf16 state are another number than the truth's.
+void expect_few_neighbours(const std::vector<Bf16>& got, const std::vector<Bf16>& want, int64_t head_size, uint64_t seed) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t head = 0; head < got.size(); head += head_size) {
+    int64_t others = 0;
+    for (size_t i = head; i < head + head_size; ++i) others += to_float(got[i]) != to_float(want[i]);
+    EXPECT_LE(others, bounds::kDeltaNeighbours * head_size)
+        << "state (seed " << seed << "): head " << head / head_size << " of all sequences";
+  }
+}
+
 template <class Want>
 void expect_close(const DeltaProblem<Gpu>& got, const DeltaProblem<Want>& want, const Bounds& bound) {
   const DeltaShape& s = want.shape;
   const int64_t channels = 2 * s.heads * s.key_dim + s.heads * s.value_dim;
-  const Axes out{"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, "bh"};
+  // Two tokens of a head may both be what q . k leaves of terms of either sign: 0.014 +- 0.0002 of 1 when q and k are bf16.
+  // Six heads together are not.
+  const Axes out{"bthv", {s.batch, s.tokens, s.heads, s.value_dim}, s.tokens == 2 ? "" : "bh"};
   const Axes state{"bhvk", {s.batch, s.heads, s.value_dim, s.key_dim}, "bh"};
   const Axes conv{"bcw", {s.batch, channels, s.conv_width - 1}, "b"};
   EXPECT_TRUE(close("out", got.out, want.out, out, bound.out, want.seed));
   if (s.state == StateType::kAccum)
     EXPECT_TRUE(close("state", got.state, want.state, state, bound.state, want.seed));
   else EXPECT_TRUE(close("state", got.state_bf16, want.state_bf16, state, bound.state, want.seed));
+  if (s.state != StateType::kAccum && s.tokens == 1)
+    expect_few_neighbours(got.state_bf16, want.state_bf16, s.value_dim * s.key_dim, want.seed);
   EXPECT_TRUE(close("conv_state", got.conv_state, want.conv_state, conv, 0, want.seed));
 }
 

@@ -336,6 +336,8 @@ TEST(MlaCuda, SmallestShapes) {
     }
     MlaShape g = small(2);
     g.batch = 2, g.lengths = {9, 0}, g.rope_theta = theta;
+    check_mla(g, "small");
+    g.rank = 60;
     check_mla(g, "generic");
   }
 }
