@@ -54,3 +54,38 @@ configure() { # PRESET
     cmake --preset "$1"
   fi
 }
+
+# measure_on_gpu NAME [flag of `kdabench run`...]: builds for the GPU and runs suites/plans/gpu_NAME.json. Leaves
+# h200-NAME.json, table.md and results.tar in $out, the report also in reports/results, where `draw PYTHON` draws from it.
+# Exits as `kdabench run` did.
+measure_on_gpu() {
+  local name=$1 status=0 python report
+  shift
+  have_nvcc || fail "no nvcc on PATH or in /usr/local/cuda/bin; this script measures the CUDA build."
+  have_gpu || fail "no GPU of compute capability 9.0 answers; this script needs an H100 or H200."
+  scripts/setup.sh build
+
+  phase "configure cuda" configure cuda
+  phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench
+  # A path within the checkout, because the report keeps its own command line.
+  report=out/gpu/h200-$name.json
+  mkdir -p out/gpu
+  rm -f "$report" "$out/h200-$name.json"  # a report of an earlier run is not this one's
+  phase "measure" build/cuda/kdabench run --plan "suites/plans/gpu_$name.json" --out "$report" --force "$@" || status=$?
+  if [[ -s $report && ! $out -ef out/gpu ]]; then cp "$report" "$out"; fi
+
+  # Whatever the verdict, what was measured is drawn.
+  if [[ -s $report ]]; then
+    build/cuda/kdabench table "$report" --markdown >"$out/table.md" || status=$?
+    mkdir -p reports/results
+    cp "$report" reports/results/
+    if python=$(plot_python); then
+      phase "figures" draw "$python" || status=$?
+    else
+      say "no matplotlib: draw them elsewhere with python3 -m reports.plots, as at the head of reports/results/README.md"
+    fi
+    tar -cf "$out/results.tar" reports/results
+  fi
+  say "total: $SECONDS s, exit code $status"
+  exit "$status"
+}

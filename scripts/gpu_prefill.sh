@@ -12,34 +12,7 @@ source "$(dirname "$0")/common.sh"
 out=${OUT:-out/gpu}
 mkdir -p "$out"
 
-main() {
-  have_nvcc || fail "no nvcc on PATH or in /usr/local/cuda/bin; this script measures the CUDA build."
-  have_gpu || fail "no GPU of compute capability 9.0 answers; this script needs an H100 or H200."
-  scripts/setup.sh build
-
-  phase "configure cuda" configure cuda
-  phase "build cuda" cmake --build --preset cuda -j "$jobs" --target kdabench
-  status=0
-  # A path within the checkout, because the report keeps its own command line.
-  mkdir -p out/gpu
-  rm -f out/gpu/h200-prefill.json "$out/h200-prefill.json"  # a report of an earlier run is not this one's
-  phase "measure" build/cuda/kdabench run --plan suites/plans/gpu_prefill.json --out out/gpu/h200-prefill.json --force "$@" ||
-    status=$?
-  if [[ -s out/gpu/h200-prefill.json && ! $out -ef out/gpu ]]; then cp out/gpu/h200-prefill.json "$out"; fi
-
-  # Whatever the verdict, what was measured is drawn: Fig. 7a.
-  if [[ -s $out/h200-prefill.json ]]; then
-    build/cuda/kdabench table "$out/h200-prefill.json" --markdown >"$out/table.md" || status=$?
-    mkdir -p reports/results
-    cp "$out/h200-prefill.json" reports/results/
-    if python=$(plot_python); then
-      phase "figure" "$python" -m reports.plots reports/results/h200-prefill.json --only fig7a --out reports/results || status=$?
-    else
-      say "no matplotlib: draw it elsewhere with python3 -m reports.plots h200-prefill.json --only fig7a --out reports/results"
-    fi
-    tar -cf "$out/results.tar" reports/results
-  fi
-  say "total: $SECONDS s, exit code $status"
-  exit "$status"
+draw() { # PYTHON
+  "$1" -m reports.plots reports/results/h200-prefill.json --only fig7a --out reports/results
 }
-main "$@" 2>&1 | tee "$out/log.txt"
+measure_on_gpu prefill "$@" 2>&1 | tee "$out/log.txt"
