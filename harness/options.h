@@ -61,7 +61,7 @@ struct AccuracyFlags {
     v("mmlu-style", mmlu_style, kGroup, "mmlu: prompts of lm-eval or of hendrycks");
     v("limit", limit, kGroup, "the first questions of each subject; 0: all");
     v("mmlu-pro-style", mmlu_pro_style, kGroup, "mmlu-pro: prompts and answer reading, official or lm-eval");
-    v("gpqa", gpqa, kGroup, "gpqa: the CSV, which only its authors may hand out");
+    v("gpqa", gpqa, kGroup, "gpqa, gpqa-cot: the CSV, which only its authors may hand out");
     v("lengths", lengths, kGroup, "ruler, synthetic: tokens of prompt and answer");
     v("tasks", tasks, kGroup, "ruler: some of the 13; synthetic: palindrome, mqar, mqar-zoology, stack");
     v("samples", samples, kGroup, "ruler, synthetic: prompts of each task and length");

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "suites/bbh.h"
+#include "suites/gpqa.h"
 #include "suites/mmlu_pro.h"
 #include "suites/scoring.h"
 #include "suites/sha256.h"
@@ -15,6 +17,7 @@ namespace {
 
 struct Question {
   std::string text, gold;                      // what follows the part's prefix
+  size_t index = 0;                            // for the test's own use
 };
 
 struct Part {
@@ -30,6 +33,8 @@ struct Test {
   std::vector<Part> parts;
   // Whether the answer that stands in the text before the first stop is right; nothing where none can be read.
   std::function<std::optional<bool>(const Question&, const std::string& generated)> judge;
+  // What of that text may be written down, and is judged alike; all of it where there is no function.
+  std::function<std::string(const Question&, const std::string& generated)> kept = {};
 };
 using ReadTest = std::function<Test(const AccuracyPlan&)>;
 
@@ -120,7 +125,8 @@ GeneratedScore score_part(Bench& bench, const Test& test, const Part& part, cons
       const std::optional<bool> judged = test.judge(question, generated);
       add(open[first + b], judged);
       bench.host.scored({keys[first + b], cell, part.name, static_cast<int64_t>(open[first + b]),
-                         judged.value_or(false) ? 1. : 0., false, generated, {question.gold}, {}});
+                         judged.value_or(false) ? 1. : 0., false,
+                         test.kept ? test.kept(question, generated) : generated, {question.gold}, {}});
     }
     progress(first + n);
   }
@@ -256,6 +262,35 @@ Test read_bbh_test(const AccuracyPlan& plan) {
   return test;
 }
 
+// lm-eval's prompts and its flexible reading; 2048 tokens where lm-eval stops at 256, before most arguments end. Models quote
+// the question, so that nothing but the letter that was read is written down.
+Test read_gpqa_test(const AccuracyPlan& plan) {
+  require(!plan.gpqa.empty(), "gpqa-cot wants --gpqa CSV; its authors hand the file out and ask that no question be published.");
+  const auto task = std::make_shared<const GpqaTask>(read_gpqa(plan.gpqa, plan.task_seed));
+  Test test;
+  test.wording = fmt::format("{}, zero-shot with thought, lm-eval's prompts and flexible reading, options shuffled with seed {}",
+                             task->name, plan.task_seed);
+  test.whole = static_cast<int64_t>(task->questions.size());
+  test.budget = 2048;
+  test.stops = {"</s>"};
+  Part part{task->name, "", {}};
+  for (const GpqaQuestion& question : task->questions)
+    part.questions.push_back({gpqa_prompt(GpqaStyle::kThink, question), std::string(1, question.letter()), part.questions.size()});
+  test.parts.push_back(std::move(part));
+  const auto answer = [task](const Question& question, const std::string& generated) {
+    return gpqa_answer(GpqaReading::kFlexible, task->questions[question.index], generated);
+  };
+  test.judge = [task, answer](const Question& question, const std::string& generated) -> std::optional<bool> {
+    const std::optional<std::string> read = answer(question, generated);
+    if (!read) return {};
+    return gpqa_correct(task->questions[question.index], read);
+  };
+  test.kept = [answer](const Question& question, const std::string& generated) {
+    return answer(question, generated).value_or("");
+  };
+  return test;
+}
+
 }  // namespace
 
 Suite mmlu_pro_suite() {
@@ -266,6 +301,11 @@ Suite mmlu_pro_suite() {
 Suite bbh_suite() {
   return suite_of("bbh", "BIG-Bench Hard: 27 tasks, by generated text (--data, --checkpoint)", read_bbh_test,
                   [](const AccuracyPlan&) { return std::string("lm-eval"); });
+}
+
+Suite gpqa_cot_suite() {
+  return suite_of("gpqa-cot", "graduate-level questions with four options, by generated text (--gpqa CSV, --checkpoint)",
+                  read_gpqa_test, [](const AccuracyPlan& plan) { return fmt::format("cot seed {}", plan.task_seed); });
 }
 
 }  // namespace kdabench::suites

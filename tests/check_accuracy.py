@@ -177,6 +177,16 @@ def check_made_up_tests():
     check(code == 0 and "a part of gpqa_diamond" in out and "What is" not in out, f"gpqa: {code} {err} {out}")
     kept = pathlib.Path(f"{folder / 'gpqa.json'}.items.jsonl").read_text() + (folder / "gpqa.json").read_text()
     check("What is" not in kept, "no question of GPQA is written down")
+    report = folder / "gpqa-cot.json"
+    command = ("run", "gpqa-cot", *MODEL, "--gpqa", csv, "--limit", "2", "--out", report)
+    code, out, err = run(*command)
+    check(code == 0 and "without a readable answer" in out and "What is" not in out, f"gpqa-cot: {code} {err} {out}")
+    if code == 0:
+        lines = items(report)
+        check(all(len(item["prediction"]) <= 3 for item in lines), "only the letter that was read is written down")
+        report.unlink()
+        code, _, err = run(*command, "--resume")
+        check(code == 0 and items(report) == lines, f"gpqa-cot resumed scores nothing twice: {err}")
 
 
 def check_random_weights():
