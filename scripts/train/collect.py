@@ -26,7 +26,9 @@ def read(path):
 
 
 def identity(run):
-    return tuple(run.get(k) for k in ("task", "architecture", "length", "rate", "seed")) + (run.get("rope_theta", 0.0),)
+    """Logs count the steps done: one that was cut off stays beside the whole one."""
+    names = ("task", "architecture", "length", "rate", "seed", "steps")
+    return *(run.get(name) for name in names), run.get("rope_theta", 0.0)
 
 
 def write(path, what, made_by, runs):
