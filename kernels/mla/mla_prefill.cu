@@ -8,16 +8,18 @@
 //            divides in the segment of a tile's last key. An item is 128 queries of one head. One thread fills
 //            shared memory by tensor copies: 128 keys at a time in two stages, k_nope and v from scratch, k_pe
 //            from the cache row. Two groups of four warps take 64 queries each: S = Q K^T of a tile is begun,
-//            then O += P V of the tile before, and the softmax of S runs while the tensor cores are at O and
-//            at the other group's. P stays in registers. Keys from the last to the first: masks come first.
+//            then O += P V of the tile before, which S need not wait for; the softmax runs while the tensor cores
+//            are at the other group's. P stays in registers. Keys from the last to the first: masks come first.
 //   Grid     A block a multiprocessor. Items by a counter, most keys first among as many heads as have keys and
 //            values that fit half of the L2; the next item's first keys are fetched while this one ends.
 //   Order    *_full and *_free of a stage are mbarriers: its bytes are here; its 8 warps' products are done.
 //            Zeroes over values that nobody wrote are fenced, and both groups meet, before O reads them.
 //   Cost     2 (N + P + V) flops a query, key and head, half of them with a causal mask; the expansion adds 2
 //            R (N + V) a key and head, a tenth at 8192 queries. H200, 32 heads, causal flops over all of the
-//            time, expansion included: 4096 queries 0.315 ms (546 TFLOP/s), 16384 3.93 ms (699), 65536 61.5 ms
-//            (715), 131072 263 ms (670): the GPU is at its power limit.
+//            time, expansion included: 4096 queries 0.311 ms (552 TFLOP/s), 16384 3.85 ms (715). From there on the
+//            power limit is the bound (690 W at 1.56 GHz, nvidia-smi): 16384 behind 114688 64.3 ms (641), 131072
+//            261 ms (675). Tensor cores were busy for 86 % of the cycles, the L2 for 57 % (ncu, 16384,
+//            version 3a of kernels/README.md).
 //   Uses     sm_90a, wgmma m64n128k16, 3 x 128 threads, 168 registers (40 for the group that fills, 232 for the
 //            others), nothing spilled (ptxas, nvcc 13.0). (128, 64, 128): 208 KB of shared memory.
 //   Limits   (N, P, V) in {(128, 64, 128), (64, 32, 64)}; 16-byte aligned q and cache rows. The host loops
@@ -143,12 +145,6 @@ __device__ void fetch(const Prefill& a, Tiles<N, V>& s, int length) {
   }
 }
 
-// Never sleeps: no sum of probabilities is -1. But ptxas moves a wait that follows above the softmax, which has nothing
-// to do with what is waited for, and not above a branch that depends on it.
-__device__ void finish_before_waiting(float sum) {
-  if (sum == -1.f) __nanosleep(1);
-}
-
 // The running softmax of two rows of a thread.
 struct Rows {
   float most[2], sum[2], rescale[2];
@@ -194,8 +190,7 @@ __device__ __forceinline__ void attend(const Prefill& a, Tiles<N, V>& s, int len
   for (int turn = 0;; ++turn) {
     barrier_wait(&s.item_full[turn % 2], turn / 2 % 2);
     const int i = s.item[turn % 2];
-    __syncwarp();
-    if (speaks) barrier_arrive(&s.item_free[turn % 2]);
+    barrier_arrive(&s.item_free[turn % 2]);
     if (i < 0) return;
     const Item item(a, i, length);
     const int group_row = item.first_query + group * 64, row = group_row + warp * 16 + lane / 4;
@@ -287,7 +282,6 @@ __device__ __forceinline__ void attend(const Prefill& a, Tiles<N, V>& s, int len
       if (speaks) barrier_arrive(&s.k_free[tile % kStages]);
       if constexpr (decltype(masked)::value) mask(first_key);
       rows.soften(x, a.scale);
-      finish_before_waiting(rows.sum[0] + rows.sum[1]);
       wgmma_wait<0>();
       settle(o), settle(p);
       if (speaks) barrier_arrive(&s.v_free[before % kStages]);
@@ -340,7 +334,7 @@ __global__ void __launch_bounds__(kThreads, 1) mla_prefill_kernel(const __grid_c
       barrier_init(&s.k_full[i], 1), barrier_init(&s.k_free[i], kWarps);
       barrier_init(&s.v_full[i], 1), barrier_init(&s.v_free[i], kWarps);
     }
-    for (int i = 0; i < 2; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_free[i], kWarps);
+    for (int i = 0; i < 2; ++i) barrier_init(&s.item_full[i], 1), barrier_init(&s.item_free[i], 2 * kGroup);
     fence_async();
   }
   __syncthreads();
