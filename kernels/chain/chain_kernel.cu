@@ -4,16 +4,17 @@
 //   Work     A block stays for all phases (chain_parts.h). Its warps stream weights by bulk copies, each through a ring
 //            of its own of 3 units of up to 4608 bytes, without regard to phases: while the blocks wait for each other,
 //            the rings fill with what comes next. Only routed experts must wait, for the router's logits, which blocks
-//            hand each other one by one. A unit is multiplied on the tensor cores (chain_vector.cuh), and units of
-//            several warps are added up in shared memory, in a fixed order.
+//            hand each other one by one. A unit is multiplied on the tensor cores (chain_vector.cuh), by a piece of x
+//            that stays in registers where it is the same for all units of a warp; units of several warps are added up
+//            in shared memory, in a fixed order.
 //   Grid     A block a multiprocessor, all of them resident: they count each other's arrivals in global memory. Every
 //            block chooses the experts and computes the norms itself; block 0 writes them.
-//   Cost     The bytes of all phases. 48B model on one H200, a graph of rotating weights, floors at 4.62 TB/s: head
-//            171 us (163), input projection of KDA 14.4 (12.5), router and experts 38.1 (27.8), from one mixer's output
-//            projection to the next one's input 62 (44.4). Between the last product of a phase and the first of the
-//            next lie 3 to 5 us, of which 4.7 us of reading fit in the rings; between router and routed experts only
-//            what the shared expert has, 2 us.
-//   Uses     sm_90a, 384 threads, 83 registers, no spills, 162 KB of rings, 17 KB of choice (ptxas, nvcc 13.0).
+//   Cost     The bytes of all phases. 48B model on one H200, a graph of rotating weights, version 6 of the ladder,
+//            floors at 4.62 TB/s: head 171 us (163), input projection of KDA 14.4 (12.5), router and experts 38.1
+//            (27.8), from one mixer's output projection to the next one's input 62 (44.4). Between the last product of
+//            a phase and the first of the next lie 3 to 5 us, of which 4.7 us of reading fit in the rings; between
+//            router and routed experts only what the shared expert has, 2 us.
+//   Uses     sm_90a, 384 threads, 131 registers, no spills, 162 KB of rings, 17 KB of choice (ptxas, nvcc 13.0).
 //   Limits   chain_cuda.cpp: one token, columns a multiple of 8, rows aligned to 16 bytes. One chain at a time.
 //   Checked  tests/cuda/test_chain_cuda.cpp, test_moe_cuda.cpp, test_linear_cuda.cpp.
 
@@ -27,6 +28,8 @@ namespace {
 
 using namespace device;
 
+// Steps of a unit that is one row or less, and of a row when there are several in a unit.
+constexpr int kLongSteps = kChainUnitBytes / 512, kShortSteps = (kChainUnitBytes / 2 + 511) / 512;
 constexpr int kRingBytes = kChainWarps * kChainDepth * kChainUnitBytes;
 
 // How many phases the blocks have finished, all together, in the chain that runs; 0 between chains.
@@ -116,6 +119,13 @@ __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_co
       if (p.input == ChainInput::kNorm) pending = phase;
       __syncthreads();
     }
+    // All units of this warp are multiplied by the same piece of x, which stays in registers.
+    const bool fixed = p.kind != ChainKind::kDown && p.group == 1 && kChainWarps % p.segments == 0;
+    Slice<kLongSteps> vector;
+    if (fixed && mine > 0) {
+      const uint32_t of = __shfl_sync(0xffffffffu, piece, 0);
+      vector.load(x + (of & 0xffff) * 8, (of >> 16 & 0xfff) * 8);
+    }
     const bool last = phase + 1 == a.phases;
     if (last && a.counts && threadIdx.x == 0) arrive();  // all that others wait for is that x has been read
 
@@ -133,15 +143,23 @@ __global__ void __launch_bounds__(kChainThreads, 1) chain_kernel(const __grid_co
         else if (p.posts) post_logit(row, total);
         else put(y, y_float, row, total);
       };
-#pragma unroll 1
-      for (int r = 0;;) {
+      const bool refill = mine > 1;  // of a short phase the others wait for: not before it is finished
+      if (p.group == 1) {
+        if (!fixed) vector.load(v, columns);
         Dot dot;
-        dot.add(w + r * stride, v, columns);
-        const int row = to + r;
-        const bool read = ++r >= rows;
-        if (read) stream.pop(mine > 1);  // of a short phase the others wait for: not before it is finished
-        keep(row, dot.total());
-        if (read) break;
+        dot.add(w, columns, vector);
+        stream.pop(refill);
+        keep(to, dot.total());
+      } else {
+        Slice<kShortSteps> part;
+        part.load(v, columns);
+#pragma unroll 1
+        for (int r = 0; r < rows; ++r) {
+          Dot dot;
+          dot.add(w + r * stride, columns, part);
+          if (r + 1 == rows) stream.pop(refill);
+          keep(to + r, dot.total());
+        }
       }
     }
 

@@ -50,26 +50,25 @@ class UnitStream {
         barriers_(full + threadIdx.x / 32 * kChainDepth), policy_(read_once_policy()) {
     if (lane() < kChainDepth) init_copy_barrier(barriers_ + lane());
     __syncwarp();
-    enter(0);
   }
   // The experts are known from now on.
   __device__ void set_chosen() {
     chosen_ = true;
-    if (phase_ < args_.phases) {
+    if (phase_ >= 0 && phase_ < args_.phases) {
       const int chosen = item_ - args_.experts.shared;
       if (chosen >= 0) from_ += int64_t{choice_.id[chosen]} * expert_bytes(args_.phase[phase_]);
       known_ = min(total_, first_ + 32);
     }
   }
-  // Asks for units until the ring is full or what comes next is not known.
+  // Asks for units until the ring is full or what comes next is not known. Describes the next ones even when the ring
+  // is full, while there is time: they are asked for as soon as there is room.
   __device__ void fill() {
-    while (in_flight_ < kChainDepth) {
+#pragma unroll 1
+    for (;;) {
       if (n_ == known_ && !proceed()) return;
-      if (lane() == n_ % 32) start_copy(slots_ + put_ * kChainUnitBytes, from_, bytes_, barriers_ + put_, policy_);
-      ++n_, ++in_flight_;
-      put_ = put_ + 1 == kChainDepth ? 0 : put_ + 1;
+      if (in_flight_ == kChainDepth) return;
+      ask();
     }
-    if (n_ == known_) proceed();  // while there is time: the next unit is asked for as soon as there is room
   }
   // The oldest unit, when it has come.
   __device__ const bf16* front() {
@@ -80,18 +79,35 @@ class UnitStream {
     __syncwarp();
     --in_flight_;
     if (++take_ == kChainDepth) take_ = 0, parity_ ^= 1;
-    if (refill) fill();
+    if (!refill) return;
+    if (__builtin_expect(in_flight_ == kChainDepth - 1 && n_ + 1 < known_, 1)) ask();  // few instructions, side by side
+    else fill();
   }
 
  private:
   __device__ static int lane() { return threadIdx.x % 32; }
-  __device__ void enter(int phase) {
-    phase_ = phase, n_ = 0;
-    for (; phase_ < args_.phases; ++phase_)
-      if ((total_ = units(args_.phase[phase_])) > 0) break;
-    if (phase_ < args_.phases) return describe();
-    known_ = 0;
-    let_next_start();
+  __device__ void ask() {
+    if (lane() == n_ - first_) start_copy(slots_ + put_ * kChainUnitBytes, from_, bytes_, barriers_ + put_, policy_);
+    ++n_, ++in_flight_;
+    put_ = put_ + 1 == kChainDepth ? 0 : put_ + 1;
+  }
+  // Goes on to the next units, of this phase or another; whether there is one that is known.
+  __device__ bool proceed() {
+    if (phase_ == args_.phases) return false;
+    if (n_ == total_) {
+      n_ = total_ = known_ = 0;
+      do {
+        if (++phase_ == args_.phases) {
+          let_next_start();
+          return false;
+        }
+        total_ = units(args_.phase[phase_]);
+      } while (total_ == 0);
+    } else if (n_ != first_ + 32) {
+      return false;
+    }
+    describe();
+    return n_ < known_;
   }
   // Makes the lanes describe the next 32 units.
   __device__ void describe() {
@@ -110,13 +126,6 @@ class UnitStream {
   __device__ static int64_t expert_bytes(const ChainPhase& p) {
     return int64_t{p.kind == ChainKind::kGateUp ? 2 * p.inner : p.rows} * p.row_bytes;
   }
-  // Whether there is another unit that is known.
-  __device__ bool proceed() {
-    if (phase_ == args_.phases) return false;
-    if (n_ == total_) enter(phase_ + 1);
-    else if (n_ == first_ + 32) describe();
-    return n_ < known_;
-  }
 
   const ChainArgs& args_;
   const Choice& choice_;
@@ -125,7 +134,7 @@ class UnitStream {
   uint64_t policy_;
   const unsigned char* from_ = nullptr;  // of this lane's unit
   int bytes_ = 0, item_ = -1;
-  int phase_ = 0, n_ = 0, first_ = 0, known_ = 0, total_ = 0;
+  int phase_ = -1, n_ = 0, first_ = 0, known_ = 0, total_ = 0;
   int in_flight_ = 0, put_ = 0, take_ = 0;
   uint32_t parity_ = 0;
   bool chosen_ = false;

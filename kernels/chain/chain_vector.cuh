@@ -58,49 +58,58 @@ __device__ void stage(const ChainPhase& p, bf16* x, float* kept, float* partial)
   }
 }
 
-// The product of a row of `columns` numbers and the vector, both in shared memory. The row is read as 32 lanes of 8
-// numbers, four words w0 .. w3 a lane, which are an A operand of m16n8k16 as they come: w0, w2 in row g, w1, w3 in row
-// g + 8. With the vector's words v0, v2 on the N side, entry (g, g) of the result is what lanes 4 g .. 4 g + 3 have of
-// w0 v0 + w2 v2, and with v1, v3 entry (g + 8, g) is the rest. The other entries are not used: the tensor cores have
-// nothing else to do, and a step of 512 bytes costs 4 instructions instead of 26.
+// What a lane has of up to 256 * kSteps numbers in shared memory: of every 256, the 8 from 8 * lane on. From `columns`
+// on, a multiple of 8, there are zeros.
+template <int kSteps>
+struct Slice {
+  uint4 word[kSteps];
+  __device__ void load(const bf16* from, int columns) {
+    from += threadIdx.x % 32 * 8, columns -= static_cast<int>(threadIdx.x % 32 * 8);
+#pragma unroll
+    for (int i = 0; i < kSteps; ++i)
+      word[i] = 256 * i < columns ? *reinterpret_cast<const uint4*>(from + 256 * i) : make_uint4(0, 0, 0, 0);
+  }
+};
+
+// The product of a row in shared memory and the vector. A row's four words w0 .. w3 of a lane are an A operand of
+// m16n8k16 as they come: w0, w2 in row g, w1, w3 in row g + 8. With the vector's words v0, v2 on the N side, entry
+// (g, g) of the result is what lanes 4 g .. 4 g + 3 have of w0 v0 + w2 v2, and with v1, v3 entry (g + 8, g) is the
+// rest. The other entries are not used: the tensor cores have nothing else to do, and a step of 512 bytes costs 3
+// instructions instead of 26. Even and odd steps are summed apart, so that half as many products wait for each other.
 class Dot {
  public:
-  __device__ void add(const bf16* w, const bf16* x, int columns) {
-    constexpr int kAtOnce = 4;
-    const int lane = threadIdx.x % 32;
-    const auto load = [](const bf16* p) { return *reinterpret_cast<const uint4*>(p); };
-    w += lane * 8, x += lane * 8;
-    int k = 0;
-#pragma unroll 1
-    for (; k + 256 * kAtOnce <= columns; k += 256 * kAtOnce) {
-      uint4 row[kAtOnce], v[kAtOnce];
+  template <int kSteps>
+  __device__ void add(const bf16* row, int columns, const Slice<kSteps>& vector) {
+    row += threadIdx.x % 32 * 8, columns -= static_cast<int>(threadIdx.x % 32 * 8);
+    constexpr int kAtOnce = 5;
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) row[i] = load(w + k + 256 * i), v[i] = load(x + k + 256 * i);
+    for (int first = 0; first < kSteps; first += kAtOnce) {
+      uint4 w[kAtOnce];
 #pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) step(row[i], v[i]);
-    }
-#pragma unroll 1
-    for (; k < columns; k += 256) {
-      const bool inside = k + lane * 8 < columns;
-      const uint4 zero = make_uint4(0, 0, 0, 0);
-      step(inside ? load(w + k) : zero, inside ? load(x + k) : zero);
+      for (int i = first; i < min(first + kAtOnce, kSteps); ++i)
+        w[i - first] = 256 * i < columns ? *reinterpret_cast<const uint4*>(row + 256 * i) : make_uint4(0, 0, 0, 0);
+#pragma unroll
+      for (int i = first; i < min(first + kAtOnce, kSteps); ++i) step(i % 2, w[i - first], vector.word[i]);
     }
   }
   // In lane 0. The diagonal lies in lanes 0, 4, 9, 13, 18, 22, 27 and 31, which three exchanges add up.
   __device__ float total() const {
-    float sum = threadIdx.x / 4 % 2 ? low_[1] + high_[3] : low_[0] + high_[2];
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      sum += threadIdx.x / 4 % 2 ? low_[i][1] + high_[i][3] : low_[i][0] + high_[i][2];
 #pragma unroll
     for (const int other : {4, 9, 18}) sum += __shfl_xor_sync(0xffffffffu, sum, other);
     return sum;
   }
 
  private:
-  __device__ void step(const uint4& row, const uint4& v) {
-    const uint32_t a[4] = {row.x, row.y, row.z, row.w}, low[2] = {v.x, v.y}, high[2] = {v.z, v.w};
-    mma_16x8x16(low_, a, low);
-    mma_16x8x16(high_, a, high);
+  __device__ void step(int odd, const uint4& w, const uint4& v) {
+    const uint32_t a[4] = {w.x, w.y, w.z, w.w}, low[2] = {v.x, v.y}, high[2] = {v.z, v.w};
+    mma_16x8x16(low_[odd], a, low);
+    mma_16x8x16(high_[odd], a, high);
   }
-  float low_[4] = {}, high_[4] = {};
+  float low_[2][4] = {}, high_[2][4] = {};
 };
 
 }  // namespace kdabench::device
