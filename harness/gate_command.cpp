@@ -14,7 +14,9 @@ namespace kdabench {
 namespace {
 
 constexpr const char* kFooter = R"(
-Exact by default: parameters, weight, cache and state bytes; launches a step, registers and spills may fall.
+Exact by default: parameters, weight, cache and state bytes. Launches a step may fall, and so may the registers
+and local bytes (the stack frame, where spills lie) of each kernel that ran; a GPU's reports have these. What the
+rules name and no report has is said, not passed over.
 Scores are paired item by item, on the CPU they must be equal. Times are judged only where both reports come
 from one machine. A missing, extra or failed cell fails. The rules are reports/gate_rules.json; --print-rules
 writes them.

@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   parts.suites = {kdabench::suites::decode_suite(), kdabench::suites::prefill_suite(), kdabench::suites::memory_suite(),
                   kdabench::suites::mmlu_suite(), kdabench::suites::ruler_suite(), kdabench::suites::synthetic_suite(),
                   kdabench::suites::mmlu_pro_suite(), kdabench::suites::bbh_suite(), kdabench::suites::gpqa_suite(),
-                  kdabench::suites::gpqa_cot_suite()};
+                  kdabench::suites::gpqa_cot_suite(), kdabench::suites::mmlu_redux_suite(),
+                  kdabench::suites::mmlu_redux_generative_suite()};
   return kdabench::run_command_line(argc, argv, parts);
 }

@@ -19,7 +19,9 @@ struct MmluFlags {
 int mmlu_prompts(const MmluFlags& flags) {
   const std::string name = parse_choice("style", flags.style, {"lm-eval", "hendrycks"});
   const suites::MmluStyle style = name == "lm-eval" ? suites::MmluStyle::kLmEval : suites::MmluStyle::kHendrycks;
-  for (const suites::MmluTask& task : suites::read_mmlu(flags.data, flags.subject)) {
+  std::vector<std::string> subjects;
+  if (!flags.subject.empty()) subjects.push_back(flags.subject);
+  for (const suites::MmluTask& task : suites::read_mmlu(flags.data, subjects)) {
     const std::string prefix = suites::mmlu_prefix(style, task);
     for (const suites::MmluQuestion& question : task.questions) {
       const std::string prompt = prefix + suites::mmlu_question(style, question);

@@ -246,6 +246,7 @@ suites::AccuracyPlan accuracy_plan(const AccuracyFlags& flags) {
   plan.mmlu_style = parse_choice("mmlu-style", flags.mmlu_style, {"lm-eval", "hendrycks"});
   plan.limit = parse_integer("limit", flags.limit, 0);
   plan.mmlu_pro_style = parse_choice("mmlu-pro-style", flags.mmlu_pro_style, {"official", "lm-eval"});
+  plan.redux_rows = parse_choice("redux-rows", flags.redux_rows, {"ok", "corrected"});
   plan.gpqa = flags.gpqa;
   plan.lengths = parse_counts("lengths", flags.lengths);
   plan.tasks = parse_list("tasks", flags.tasks);

@@ -47,26 +47,27 @@ struct SweepFlags {
 // The accuracy suites.
 struct AccuracyFlags {
   std::string data, tokenizer, prompt_format = "auto", rows = "0";
-  std::string subjects, mmlu_style = "lm-eval", limit = "0", mmlu_pro_style = "official", gpqa;
+  std::string subjects, mmlu_style = "lm-eval", limit = "0", mmlu_pro_style = "official", redux_rows = "ok", gpqa;
   std::string lengths = "4K", tasks, samples = "500", task_seed = "42", jsonl, reference;
   bool allow_random_weights = false;
 
   template <class V> void fields(V&& v) {
     constexpr const char* kGroup = "Accuracy";
-    v("data", data, kGroup, "folder that holds mmlu/, ruler/, mmlu_pro/, bbh/; default: $KDABENCH_DATA");
+    v("data", data, kGroup, "folder that holds mmlu/, ruler/, mmlu_pro/, mmlu_redux/, bbh/; default: $KDABENCH_DATA");
     v("tokenizer", tokenizer, kGroup, "rank file, folder or bytes; default: the checkpoint's, bytes for 256 ids");
     v("template", prompt_format, kGroup, "generated answers: base (text alone), chat (the checkpoint's turns), or auto");
     v("rows", rows, kGroup, "sequences read together; 0: what suits device and length");
-    v("subjects", subjects, kGroup, "some subjects of mmlu, categories of mmlu-pro, tasks of bbh");
-    v("mmlu-style", mmlu_style, kGroup, "mmlu: prompts of lm-eval or of hendrycks");
+    v("subjects", subjects, kGroup, "some subjects of mmlu or mmlu-redux, categories of mmlu-pro, tasks of bbh");
+    v("mmlu-style", mmlu_style, kGroup, "mmlu, mmlu-redux: prompts of lm-eval or of hendrycks");
     v("limit", limit, kGroup, "the first questions of each subject; 0: all");
     v("mmlu-pro-style", mmlu_pro_style, kGroup, "mmlu-pro: prompts and answer reading, official or lm-eval");
+    v("redux-rows", redux_rows, kGroup, "mmlu-redux: questions annotated ok, or corrected: with those given another answer");
     v("gpqa", gpqa, kGroup, "gpqa, gpqa-cot: the CSV, which only its authors may hand out");
     v("lengths", lengths, kGroup, "ruler, synthetic: tokens of prompt and answer");
     v("tasks", tasks, kGroup, "ruler: some of the 13; synthetic: palindrome, mqar, mqar-zoology, stack");
     v("samples", samples, kGroup, "ruler, synthetic: prompts of each task and length");
     v("task-seed", task_seed, kGroup, "ruler, synthetic: seed of the prompts");
-    v("reference", reference, kGroup, "mmlu, gpqa: a report; keep each item's divergence from its log-probabilities");
+    v("reference", reference, kGroup, "mmlu, mmlu-redux, gpqa: a report; keep each item's divergence from its log-probabilities");
     v("jsonl", jsonl, kGroup, "ruler: read DIR/TASK.jsonl or DIR/TASK/validation.jsonl instead of making prompts");
     v("allow-random-weights", allow_random_weights, kGroup, "score random weights too: a trial of the machinery");
   }

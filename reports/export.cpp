@@ -53,14 +53,18 @@ Exported csv_form(const Report& report) {
   paths_of(to_json(full), "", paths);
   Exported out;
   for (const std::string& path : paths) out.text += path + ",";
-  out.text += "validity.reasons,git_commit,fingerprint\r\n";
+  out.text += "resources.kernels,validity.reasons,git_commit,fingerprint\r\n";
   for (const Cell& cell : report.cells) {
     const Json json = to_json(cell);
     for (const std::string& path : paths) out.text += csv_escaped(at_path(json, path)) + ",";
-    std::string reasons;
+    std::string kernels, reasons;
+    for (const KernelResources& row : cell.resources.value_or(Resources{}).kernels)
+      if (row.registers)
+        kernels += fmt::format("{}{}: {} registers, {} local bytes", kernels.empty() ? "" : "; ",
+                               row.instance.value_or(row.name), *row.registers, row.local_bytes.value_or(0));
     for (const Reason& reason : cell.validity.reasons)
       reasons += (reasons.empty() ? "" : "; ") + reason.code + ": " + reason.detail;
-    out.text += csv_escaped(reasons) + "," + csv_escaped(report.meta.git_commit) + "," +
+    out.text += csv_escaped(kernels) + "," + csv_escaped(reasons) + "," + csv_escaped(report.meta.git_commit) + "," +
                 csv_escaped(report.machine.fingerprint) + "\r\n";
   }
   return out;

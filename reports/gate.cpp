@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <string_view>
 
 #include "reports/statistics.h"
 
@@ -40,18 +41,101 @@ struct Pair {
   }
 };
 
-void judge_exact(Pair pair, const ExactRule& rule) {
-  const Json *was = at_path(pair.base, rule.path), *is = at_path(pair.candidate, rule.path);
-  const bool had = was && !was->is_null(), has = is && !is->is_null();
-  if (!had && !has) return;
-  if (!had) return pair.add(rule.path, "pass", Exit::pass, "", is->dump(), "base has no such value; update it");
-  if (!has) return pair.add(rule.path, "missing", Exit::regression, was->dump(), "", "base has this value");
-  if (*was == *is) return pair.add(rule.path, "pass", Exit::pass, was->dump(), is->dump(), "");
-  const bool fell = was->is_number() && is->is_number() && is->get<double>() < was->get<double>();
+std::string text_at(const Json& cell, const std::string& path) {
+  const Json* found = at_path(cell, path);
+  return found && found->is_string() ? found->get<std::string>() : "";
+}
+
+// A value that a path names, and of whom: empty, or the entry of a list that the path went through.
+struct Named {
+  std::string name, instance;
+  Json value;
+  std::string label() const { return instance.empty() ? name : instance; }
+};
+
+void collect(const Json& here, std::string_view path, Named of, std::vector<Named>& found) {
+  if (path.empty()) {
+    if (!here.is_null()) found.push_back({of.name, of.instance, here});
+    return;
+  }
+  if (here.is_array()) {
+    for (const Json& entry : here) {
+      if (!entry.is_object()) continue;
+      of.name = text_at(entry, "name");
+      of.instance = text_at(entry, "instance");
+      collect(entry, path, of, found);
+    }
+    return;
+  }
+  const size_t dot = std::min(path.find('.'), path.size());
+  const std::string key(path.substr(0, dot));
+  if (here.is_object() && here.contains(key)) collect(here[key], path.substr(std::min(dot + 1, path.size())), of, found);
+}
+
+// Takes the values that `which` picks out of `from`; the largest stands for them, where there are several.
+template <class Which> std::optional<Json> take(std::vector<Named>& from, Which&& which) {
+  std::optional<Json> most;
+  for (const Named& one : from)
+    if (which(one) && (!most || *most < one.value)) most = one.value;
+  std::erase_if(from, which);
+  return most;
+}
+
+void judge_value(Pair pair, const ExactRule& rule, const std::string& metric, const std::optional<Json>& was,
+                 const std::optional<Json>& is, const std::string& more) {
+  if (!was) return pair.add(metric, "not_judged", Exit::pass, "", is->dump(), "base has no such value; update it" + more);
+  if (!is) return pair.add(metric, "missing", Exit::regression, was->dump(), "", "base has this value" + more);
+  if (*was == *is) return pair.add(metric, "pass", Exit::pass, was->dump(), is->dump(), "");
+  const bool fell = was->is_number() && is->is_number() && *is < *was;
   if (rule.may_fall && fell)
-    return pair.add(rule.path, "improved", Exit::pass, was->dump(), is->dump(), "less than in base; update it");
-  pair.add(rule.path, "fail", Exit::regression, was->dump(), is->dump(),
-           rule.may_fall ? "more than in base" : "not what base says; if it is meant, update base");
+    return pair.add(metric, "improved", Exit::pass, was->dump(), is->dump(), "less than in base; update it" + more);
+  pair.add(metric, "fail", Exit::regression, was->dump(), is->dump(),
+           (rule.may_fall ? "more than in base" : "not what base says; if it is meant, update base") + more);
+}
+
+// Of entries of a list, those of the same instance belong together. What then is left of a name had its instances
+// replaced by others: the most of the old against the most of the new. False when neither has a value.
+bool judge_exact(Pair pair, const ExactRule& rule) {
+  std::vector<Named> was, is;
+  collect(pair.base, rule.path, {}, was);
+  collect(pair.candidate, rule.path, {}, is);
+  if (was.empty() && is.empty()) return false;
+  if (was.empty() && is.size() > 1) {
+    pair.add(rule.path, "not_judged", Exit::pass, "", fmt::format("{} values", is.size()),
+             "base has no such value; update it");
+    return true;
+  }
+  if (is.empty() && was.size() > 1) {
+    pair.add(rule.path, "missing", Exit::regression, fmt::format("{} values", was.size()), "", "base has these values");
+    return true;
+  }
+  const auto metric = [&](const std::string& label) {
+    const size_t dot = rule.path.rfind('.');
+    return label.empty() ? rule.path : rule.path.substr(0, dot) + "[" + label + "]" + rule.path.substr(dot);
+  };
+  for (const Named& one : std::vector<Named>(was)) {
+    const auto same = [&](const Named& other) { return other.name == one.name && other.instance == one.instance; };
+    if (std::none_of(was.begin(), was.end(), same) || std::none_of(is.begin(), is.end(), same)) continue;
+    const std::optional<Json> before = take(was, same);
+    judge_value(pair, rule, metric(one.label()), before, take(is, same), "");
+  }
+  while (!was.empty() || !is.empty()) {
+    const std::string name = (was.empty() ? is : was).front().name;
+    const auto same = [&](const Named& other) { return other.name == name; };
+    const auto labels = [&](const std::vector<Named>& all) {
+      std::string text;
+      for (const Named& one : all)
+        if (same(one)) text += (text.empty() ? "" : ", ") + one.label();
+      return text;
+    };
+    const std::string before = labels(was), after = labels(is);
+    std::string more;
+    if (!name.empty())
+      more = fmt::format("; in base: {}, now: {}", before.empty() ? "none" : before, after.empty() ? "none" : after);
+    const std::optional<Json> old = take(was, same);
+    judge_value(pair, rule, metric(name), old, take(is, same), more);
+  }
+  return true;
 }
 
 std::vector<double> numbers(const Json& cell, const std::string& path) {
@@ -59,11 +143,6 @@ std::vector<double> numbers(const Json& cell, const std::string& path) {
   if (const Json* list = at_path(cell, path); list && list->is_array())
     for (const Json& value : *list) out.push_back(value.is_number() ? value.get<double>() : NAN);
   return out;
-}
-
-std::string text_at(const Json& cell, const std::string& path) {
-  const Json* found = at_path(cell, path);
-  return found && found->is_string() ? found->get<std::string>() : "";
 }
 
 // Whether both say what they asked, and it was not the same.
@@ -254,7 +333,7 @@ Gate gate(const Json& base, const Json& candidate, const GateRules& rules) {
   std::map<std::string, const Json*> old_cells, new_cells;
   for (const Json& cell : base["cells"]) old_cells[cell["id"].get<std::string>()] = &cell;
   for (const Json& cell : candidate["cells"]) new_cells[cell["id"].get<std::string>()] = &cell;
-  std::set<std::string> marked;
+  std::set<std::string> marked, used;
   for (const Report* report : {&before, &after})
     for (const Cell& cell : report->cells)
       if (injected(cell)) marked.insert(cell.id);
@@ -277,13 +356,15 @@ Gate gate(const Json& base, const Json& candidate, const GateRules& rules) {
       // As many sequences as fit is a result; the bytes of all of them follow it.
       const bool per_batch =
           exact.path == "memory.cache_bytes_analytic" || exact.path == "memory.cache_bytes_allocated";
-      if (per_batch && pair.base["axes"]["batch"] != pair.candidate["axes"]["batch"]) continue;
-      judge_exact(pair, exact);
+      const bool another_batch = per_batch && pair.base["axes"]["batch"] != pair.candidate["axes"]["batch"];
+      if (another_batch || judge_exact(pair, exact)) used.insert(exact.path);
     }
     if (decided) continue;
     judge_accuracy(pair);
     judge_time(pair, row, out.same_machine);
   }
+  for (const ExactRule& exact : rules.exact)
+    if (!used.count(exact.path)) out.unused.push_back(exact.path);
   if (joined.cells.empty()) {
     out.problem = "neither report has a cell";
     out.exit = Exit::no_baseline;

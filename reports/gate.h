@@ -14,7 +14,8 @@
 namespace kdabench::reports {
 
 struct ExactRule {
-  std::string path;                    // keys from the cell inwards, joined by dots: memory.parameters
+  std::string path;                    // keys from the cell inwards, joined by dots: memory.parameters. A list on the
+                                       // way stands for each of its entries, told apart by name and instance
   bool may_fall = false;               // less is better: it passes, and the base wants updating
 };
 
@@ -27,8 +28,8 @@ struct GateRules {
                                   {"memory.cache_bytes_analytic"},
                                   {"memory.cache_bytes_allocated"},
                                   {"launches.kernels_per_step", true},
-                                  {"kernel.registers", true},
-                                  {"kernel.spill_bytes", true}};
+                                  {"resources.kernels.registers", true},
+                                  {"resources.kernels.local_bytes", true}};
   // Reports hold one process each. Between processes the worst cells differ by 3.7 % (standard deviation), two of them
   // by 5.2 %: ten per cent is two of those. `kdabench ab` judges times; this catches disasters.
   bool judge_times = true;             // on the same machine; false: never
@@ -54,6 +55,7 @@ struct Gate {
   std::string base, candidate, rules;  // paths
   bool same_machine = false;
   std::vector<GateRow> rows;           // in the order of base, then what only the candidate has
+  std::vector<std::string> unused;     // exact rules of which no cell of either report has a value
   std::string problem;                 // why nothing was judged
   Exit exit = Exit::pass;
 };

@@ -1,6 +1,7 @@
 // The gate's verdict as text, Markdown, JSON, JUnit XML and GitHub's workflow commands.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -26,6 +27,19 @@ std::string counts(const Gate& gate) {
 // What a reader must see: all that does not pass, and what improved.
 bool worth_a_line(const GateRow& row) { return row.exit != Exit::pass || row.verdict == "improved"; }
 
+// What the rules name and nothing was held to, a sentence each. Times have their own words.
+std::vector<std::string> not_judged(const Gate& gate) {
+  std::map<std::string, int> cells;
+  for (const GateRow& row : gate.rows)
+    if (row.verdict == "not_judged" && row.metric != "time") ++cells[row.metric + ": " + row.note];
+  std::vector<std::string> said;
+  for (const auto& [what, count] : cells)
+    said.push_back(fmt::format("{} ({} {})", what, count, count == 1 ? "cell" : "cells"));
+  if (!gate.unused.empty())
+    said.push_back(fmt::format("{}: in no cell of either report", fmt::join(gate.unused, ", ")));
+  return said;
+}
+
 std::string change(const GateRow& row) {
   const std::string was = row.base.empty() ? "-" : row.base, is = row.candidate.empty() ? "-" : row.candidate;
   return was == is ? was : was + " -> " + is;
@@ -36,6 +50,7 @@ std::string text(const Gate& gate) {
                                 gate.rules.empty() ? "built in, those of reports/gate_rules.json" : gate.rules);
   if (!gate.problem.empty()) return out + gate.problem + "\n" + ending(gate) + "\n";
   if (!gate.same_machine) out += "machine    another one: times are not judged\n";
+  for (const std::string& one : not_judged(gate)) out += "not judged " + one + "\n";
   std::vector<std::string> ids;
   for (const GateRow& row : gate.rows)
     if (ids.empty() || ids.back() != row.id) ids.push_back(row.id);
@@ -43,7 +58,8 @@ std::string text(const Gate& gate) {
   if (!common.empty()) out += "all cells  " + common + "\n";
   size_t cell = 0, width = 4, metric = 6;
   for (const std::string& name : names) width = std::max(width, name.size());
-  for (const GateRow& row : gate.rows) metric = std::max(metric, row.metric.size());
+  for (const GateRow& row : gate.rows)
+    if (worth_a_line(row)) metric = std::max(metric, row.metric.size());
   std::string lines;
   for (const GateRow& row : gate.rows) {
     if (row.id != ids[cell]) ++cell;
@@ -63,6 +79,7 @@ std::string markdown(const Gate& gate) {
       lines += fmt::format("| {} | {} | {} | {} | {} |\n", row.id, row.metric, row.verdict, change(row), row.note);
   if (!lines.empty())
     out += "| cell | metric | verdict | base -> candidate | note |\n|:--|:--|:--|:--|:--|\n" + lines + "\n";
+  for (const std::string& one : not_judged(gate)) out += "Not judged: " + one + "\n\n";
   if (!gate.rows.empty())
     out += counts(gate) + (gate.same_machine ? "" : "; another machine, times are not judged") + "\n\n";
   return out + ending(gate) + "\n";
@@ -72,7 +89,8 @@ Json json(const Gate& gate) {
   Json out = {{"schema", "kdabench/gate"},       {"schema_version", "1.0.0"},
               {"base", gate.base},               {"candidate", gate.candidate},
               {"rules", gate.rules},             {"same_machine", gate.same_machine},
-              {"problem", gate.problem},         {"exit_code", static_cast<int>(gate.exit)},
+              {"problem", gate.problem},         {"not_judged", not_judged(gate)},
+              {"exit_code", static_cast<int>(gate.exit)},
               {"exit_name", exit_name(gate.exit)}, {"rows", Json::array()}};
   for (const GateRow& row : gate.rows)
     out["rows"].push_back({{"id", row.id},
@@ -121,8 +139,8 @@ std::string junit(const Gate& gate) {
   return fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"kdabench gate\" "
       "tests=\"{}\" failures=\"{}\" skipped=\"{}\">\n    <properties><property name=\"exit\" value=\"{}\"/>"
-      "</properties>\n{}  </testsuite>\n</testsuites>\n",
-      tests, failures, skipped, xml(ending(gate)), cases);
+      "<property name=\"not judged\" value=\"{}\"/></properties>\n{}  </testsuite>\n</testsuites>\n",
+      tests, failures, skipped, xml(ending(gate)), xml(fmt::format("{}", fmt::join(not_judged(gate), "; "))), cases);
 }
 
 // A workflow command ends at the line's end and reserves three characters.
@@ -149,6 +167,8 @@ std::string github(const Gate& gate) {
         "::{} title={}::{}\n", level, command_text(row.metric + " " + row.verdict, true),
         command_text(fmt::format("{}: {}{}{}", row.id, change(row), row.note.empty() ? "" : "; ", row.note), false));
   }
+  for (const std::string& one : not_judged(gate))
+    out += "::notice title=not judged::" + command_text(one, false) + "\n";
   return out + counts(gate) + "\n" + ending(gate) + "\n";
 }
 

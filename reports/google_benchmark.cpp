@@ -33,6 +33,11 @@ std::string text_at(const Json& json, const char* key) {
   return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "";
 }
 
+std::optional<int64_t> count_at(const Json& json, const char* key) {
+  if (!json.contains(key) || !json[key].is_number()) return {};
+  return static_cast<int64_t>(json[key].get<double>());
+}
+
 Report report_of(const Json& json) {
   Report report;
   const Json& context = json["context"];
@@ -59,6 +64,16 @@ Report report_of(const Json& json) {
       timing.stats = summarize({row["real_time"].get<double>() * ns_of(text_at(row, "time_unit"), name)});
       timing.tpot_ns = timing.stats.median_ns;
       cell.timing = timing;
+    }
+    if (const std::optional<int64_t> registers = count_at(row, "registers")) {
+      Resources resources;
+      KernelResources& most = resources.kernels.emplace_back();
+      most.name = text_at(row, "label");
+      most.launches = 1;
+      most.registers = registers;
+      most.local_bytes = count_at(row, "local_bytes");
+      resources.reason = "kernel_bench keeps the most registers and local bytes of the kernels that an operation launches";
+      cell.resources = resources;
     }
     report.cells.push_back(cell);
   }

@@ -70,6 +70,21 @@ std::string clocks_of(const GpuState& state) {
   return state.reason.empty() ? out : out + "; " + state.reason;
 }
 
+// The kernels that ran, each with what it takes of the GPU. Without a head: the columns of a table within a table do not sort.
+std::string kernels_of(const Resources& resources) {
+  std::string out = "<table class=\"kernels\"><tbody>\n<tr><th class=\"left\">kernel</th><th>launches</th>"
+                    "<th>registers</th><th>local B</th><th>shared B</th></tr>\n";
+  const auto count = [](const std::optional<int64_t>& value) { return value ? fmt::format("{}", *value) : "-"; };
+  for (const KernelResources& row : resources.kernels) {
+    std::optional<int64_t> shared;
+    if (row.static_shared_bytes && row.dynamic_shared_bytes) shared = *row.static_shared_bytes + *row.dynamic_shared_bytes;
+    out += "<tr>" + left(row.instance ? *row.instance : row.name) + td(fmt::format("{}", row.launches)) +
+           td(count(row.registers)) + td(count(row.local_bytes)) + td(count(shared)) + "</tr>\n";
+  }
+  out += "</tbody></table>";
+  return resources.reason.empty() ? out : out + "<p class=\"soft\">" + text(resources.reason) + "</p>";
+}
+
 std::string provenance(const Source& source, const Cell& cell) {
   const Report& report = source.report;
   std::string validity = cell.validity.valid ? "valid" : "not valid";
@@ -94,7 +109,9 @@ std::string provenance(const Source& source, const Cell& cell) {
     entry(
         out, "check",
         fmt::format("{} {:.3g}, at most {:.3g}", cell.accuracy->metric, cell.accuracy->value, *cell.accuracy->bound));
-  return out + "</dl></details>";
+  out += "</dl>";
+  if (cell.resources) out += kernels_of(*cell.resources);
+  return out + "</details>";
 }
 
 std::string cells_section(const std::vector<Source>& sources) {

@@ -30,6 +30,7 @@ figure { margin: 0; border: 1px solid var(--line); border-radius: 4px; padding: 
 figure.two { grid-column: span 2; } @media (max-width: 800px) { figure.two { grid-column: auto; } }
 figcaption { font-size: 12.5px; color: var(--soft); text-align: center; }
 details summary { cursor: pointer; color: var(--blue); } details dl { display: grid; grid-template-columns: max-content minmax(20ch, 70ch); gap: 2px 12px; margin: 6px 0; text-align: left; white-space: normal; font-size: 12.5px; }
+table.kernels { font-size: 12.5px; margin: 6px 0; } .kernels td, .kernels th { padding: 1px 10px 1px 0; position: static; background: none; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 input { font: inherit; padding: 4px 8px; width: 340px; max-width: 100%; border: 1px solid #b8c2cd; border-radius: 4px; margin: 4px 0 8px; }
 footer { margin: 40px 0 24px; color: var(--soft); font-size: 13px; }
@@ -67,7 +68,7 @@ for (const table of document.querySelectorAll("table")) {
 const filter = document.getElementById("filter");
 filter?.addEventListener("input", () => {
   const words = filter.value.toLowerCase().split(/\s+/);
-  for (const row of document.querySelectorAll("#cells tbody tr"))
+  for (const row of document.getElementById("cells").tBodies[0].rows)
     row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
 });
 </script>

@@ -319,6 +319,35 @@ struct Kernels {
   }
 };
 
+// A template instance of a kernel, as the compiler made it and as a step launched it.
+struct KernelResources {
+  std::string name;
+  std::optional<std::string> instance;
+  int64_t launches = 0;
+  std::optional<int64_t> registers, local_bytes, static_shared_bytes, dynamic_shared_bytes;
+  template <class V> void fields(V&& v) {
+    v("name", name, "the launcher's name, as in kernels");
+    v("instance", instance, "the template instance, one row each; null: a library chose it");
+    v("launches", launches, "launches in a step; prefill: in a prompt; of a library: calls");
+    v("registers", registers, "registers of a thread");
+    v("local_bytes", local_bytes, "local memory of a thread: its stack frame, where spilled registers and arrays with a "
+                                  "computed index lie");
+    v("static_shared_bytes", static_shared_bytes, "shared memory of a block that the kernel declares");
+    v("dynamic_shared_bytes", dynamic_shared_bytes, "shared memory of a block that the launch adds, the most of its "
+                                                    "launches");
+  }
+};
+
+// What the kernels of a step take of the GPU, in the order in which they first ran.
+struct Resources {
+  std::vector<KernelResources> kernels;
+  std::string reason;
+  template <class V> void fields(V&& v) {
+    v("kernels", kernels, "every kernel that was launched in a step, by template instance");
+    v("reason", reason, "why entries above are null");
+  }
+};
+
 // How a prompt was read.
 struct Prefill {
   int64_t pass_tokens = 0, passes = 0;
@@ -342,6 +371,7 @@ struct Cell {
   std::optional<Memory> memory;
   std::optional<Floor> floor;
   std::optional<Kernels> kernels;
+  std::optional<Resources> resources;
   std::optional<Breakdown> breakdown;
   std::optional<Launches> launches;
   std::optional<Prefill> prefill;
@@ -361,6 +391,7 @@ struct Cell {
     v("memory", memory, "bytes");
     v("floor", floor, "physical floor of one step");
     v("kernels", kernels, "kernels that served each part of the step, as the launchers chose them; null: no such part");
+    v("resources", resources, "registers, local and shared memory of each of these kernels, on a GPU");
     v("breakdown", breakdown, "where the time of a step goes: of decode when it was asked for, of a prefill always");
     v("launches", launches, "what the host asks of the device for one step");
     v("prefill", prefill, "how the prompt was read, in the suite prefill");

@@ -22,7 +22,7 @@ Json type_of(Json type, bool nullable) {
 bool is_amount(std::string_view name) {
   for (const std::string_view unit :
        {"_ns", "bytes", "_per_s", "flops", "_hz", "_watts", "_milliwatts", "cores", "multiprocessors",
-        "parameters", "context", "batch", "steps", "experts", "processes", "fraction"})
+        "parameters", "context", "batch", "steps", "experts", "processes", "fraction", "launches", "registers"})
     if (name.size() >= unit.size() && name.substr(name.size() - unit.size()) == unit) return true;
   return false;
 }

@@ -7,7 +7,9 @@
 #include <map>
 #include <regex>
 #include <set>
+#include <sstream>
 
+#include "reports/fields.h"
 #include "reports/schema.h"
 
 namespace kdabench::reports {
@@ -126,6 +128,37 @@ class Validator {
 
 bool near(double a, double b) { return std::abs(a - b) <= kRounding * std::max(std::abs(a), std::abs(b)); }
 
+// What runs is what is named, every launch of a graph is one of a kernel that is known, and a kernel takes registers.
+template <class Wanted> void check_resources(const Cell& cell, const Resources& resources, Wanted&& wanted) {
+  std::set<std::string> launched;
+  int64_t launches = 0;
+  bool library = false;
+  for (size_t i = 0; i < resources.kernels.size(); ++i) {
+    const KernelResources& row = resources.kernels[i];
+    const std::string path = fmt::format(".resources.kernels[{}]", i);
+    wanted(row.launches > 0, path + ".launches", "wanted a kernel that was launched, found one that was not");
+    if (row.instance)
+      wanted(row.registers.value_or(0) > 0 && row.local_bytes && row.static_shared_bytes && row.dynamic_shared_bytes,
+             path, fmt::format("wanted the registers, local and shared bytes of {}, found none", *row.instance));
+    else
+      wanted(!resources.reason.empty(), ".resources.reason",
+             fmt::format("wanted why {} has no instance, found nothing", row.name));
+    library = library || !row.instance;
+    launched.insert(row.name);
+    launches += row.launches;
+  }
+  if (cell.kernels)
+    visit_const(*cell.kernels, [&](const char* part, const std::optional<std::string>& names, const char*) {
+      std::istringstream list(names.value_or(""));
+      for (std::string name; std::getline(list >> std::ws, name, ',');)
+        wanted(launched.count(name) > 0, ".resources.kernels",
+               fmt::format("wanted {}, which serves {}, found no such kernel", name, part));
+    });
+  if (cell.launches && cell.launches->kernels_per_step && !library)
+    wanted(launches == *cell.launches->kernels_per_step, ".resources.kernels",
+           fmt::format("wanted the {} launches of a step, found {}", *cell.launches->kernels_per_step, launches));
+}
+
 // What a schema cannot say about one cell.
 void check_cell(const Cell& cell, const std::string& path, std::vector<Violation>& found) {
   const auto wanted = [&](bool holds, const std::string& field, std::string sentence) {
@@ -141,6 +174,7 @@ void check_cell(const Cell& cell, const std::string& path, std::vector<Violation
     wanted(*cell.floor->fraction <= 1 + kCeilingTolerance, ".floor.fraction",
            fmt::format("wanted at most 1 in an ok cell, found {}: faster than its floor is invalid",
                        *cell.floor->fraction));
+  if (cell.resources) check_resources(cell, *cell.resources, wanted);
   if (!cell.timing) return;
 
   const Stats& s = cell.timing->stats;

@@ -55,7 +55,8 @@ configure() { # PRESET
   fi
 }
 
-# measure_on_gpu NAME [flag of `kdabench run`...]: builds for the GPU and runs suites/plans/gpu_NAME.json. Leaves
+# measure_on_gpu NAME [flag of `kdabench run`...]: builds for the GPU and runs suites/plans/gpu_NAME.json (its name with _
+# for -). Leaves
 # h200-NAME.json, table.md and results.tar in $out, the report also in reports/results, where `draw PYTHON` draws from it.
 # Exits as `kdabench run` did.
 measure_on_gpu() {
@@ -71,7 +72,7 @@ measure_on_gpu() {
   report=out/gpu/h200-$name.json
   mkdir -p out/gpu
   rm -f "$report" "$out/h200-$name.json"  # a report of an earlier run is not this one's
-  phase "measure" build/cuda/kdabench run --plan "suites/plans/gpu_$name.json" --out "$report" --force "$@" || status=$?
+  phase "measure" build/cuda/kdabench run --plan "suites/plans/gpu_${name//-/_}.json" --out "$report" --force "$@" || status=$?
   if [[ -s $report && ! $out -ef out/gpu ]]; then cp "$report" "$out"; fi
 
   # Whatever the verdict, what was measured is drawn.

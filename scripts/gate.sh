@@ -3,10 +3,14 @@
 #
 # usage: scripts/gate.sh cpu BASE [flag of `kdabench gate`...]     bytes, counts and correctness; no times: a shared runner's
 #                                                                  are noise
-#        scripts/gate.sh cuda BASE [flag of `kdabench ab`...]      decode times too, interleaved in fresh processes on one GPU
+#        scripts/gate.sh cuda BASE [flag of `kdabench ab`...]      the same on one GPU, with launches, registers and local
+#                                                                  bytes of every kernel; if that passes, decode times,
+#                                                                  interleaved in fresh processes
 #
-# BASE is a commit or branch of this repository. Leaves in out/gate: base.json and new.json, or ab.json and forest.png. The
-# exit code is that of `kdabench gate` or `kdabench ab`, whose last line names it.
+# BASE is a commit or branch of this repository. RULES in the environment names a file of other rules than
+# reports/gate_rules.json, for a change that is meant to take more registers, for instance. Leaves in out/gate: base.json and
+# new.json; on a GPU ab.json and forest.png as well. The exit code is that of `kdabench gate` or `kdabench ab`, whose last
+# line names it.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -33,20 +37,31 @@ phase "build $(git rev-parse --short HEAD)" build .
 phase "build $(git rev-parse --short "$commit"), the base" build "$out/base"
 old=$out/base/build/$preset/kdabench new=build/$preset/kdabench
 
+# NAME EDIT: a gate that cannot fail is none; a report that is broken in this way must.
+must_fail() {
+  local found=0
+  python3 -c "import json, sys; report = json.load(open(sys.argv[1])); cells = report['cells']; $2; json.dump(report, open(sys.argv[2], 'w'))" \
+    "$out/new.json" "$out/$1.json"
+  "$new" gate "$out/new.json" "$out/$1.json" --rules "$out/rules.json" >"$out/self-test-$1.txt" || found=$?
+  ((found == 1)) || fail "wanted exit code 1 for a report broken on purpose, found $found; see $out/self-test-$1.txt."
+}
+plan=suites/plans/demo.json
+[[ $preset == cpu ]] || plan=suites/plans/gate.json
+"$new" gate --print-rules ${RULES:+--rules "$RULES"} | sed 's/"same machine"/"never"/' >"$out/rules.json"
+phase "measure the base" "$old" run --plan "$plan" --out "$out/base.json" --progress plain
+phase "measure" "$new" run --plan "$plan" --out "$out/new.json" --progress plain
+must_fail fewer-cells 'cells.pop()'
+if [[ $preset == cuda && -z ${RULES:-} ]]; then
+  must_fail more-registers 'cells[0]["resources"]["kernels"][0]["registers"] += 1'
+fi
+
 status=0
 if [[ $preset == cpu ]]; then
-  "$new" gate --print-rules | sed 's/"same machine"/"never"/' >"$out/rules.json"
-  phase "measure the base" "$old" run --plan suites/plans/demo.json --out "$out/base.json" --progress plain
-  phase "measure" "$new" run --plan suites/plans/demo.json --out "$out/new.json" --progress plain
-  # A gate that cannot fail is none: a report without one of its cells must.
-  python3 -c 'import json, sys; report = json.load(open(sys.argv[1])); report["cells"].pop(); json.dump(report, open(sys.argv[2], "w"))' \
-    "$out/new.json" "$out/fewer.json"
-  "$new" gate "$out/new.json" "$out/fewer.json" --rules "$out/rules.json" >"$out/self-test.txt" || status=$?
-  ((status == 1)) || fail "wanted exit code 1 for a report with a missing cell, found $status; see $out/self-test.txt."
-  status=0
   "$new" gate "$out/base.json" "$out/new.json" --rules "$out/rules.json" "$@" || status=$?
 else
-  "$new" ab --a "$old" --b "$new" --plan suites/plans/gate.json --out "$out/ab.json" --progress plain "$@" || status=$?
+  "$new" gate "$out/base.json" "$out/new.json" --rules "$out/rules.json" || status=$?
+  ((status == 0)) || exit "$status"
+  "$new" ab --a "$old" --b "$new" --plan "$plan" --out "$out/ab.json" --progress plain "$@" || status=$?
   if [[ -s $out/ab.json ]] && python=$(plot_python); then
     "$python" -m reports.plots "$out/ab.json" --out "$out" --only forest || true
   fi

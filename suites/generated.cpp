@@ -4,6 +4,9 @@
 #include <cassert>
 #include <cmath>
 
+#include "suites/csv.h"
+#include "suites/text.h"
+
 namespace kdabench::suites {
 
 std::string_view until_stop(std::string_view generated, const std::vector<std::string>& stops) {
@@ -22,6 +25,23 @@ std::optional<std::string_view> after_phrase(std::string_view generated, std::st
     return rest.substr(0, last);
   }
   return {};
+}
+
+std::optional<char> lone_letter(std::string_view text, char last, Which which) {
+  std::optional<char> found;
+  bool word_before = false;
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint point = code_point(text, at);
+    const size_t next = at + std::max<size_t>(point.bytes, 1);
+    if (!word_before && text[at] >= 'A' && text[at] <= last) {
+      const CodePoint after = next < text.size() ? code_point(text, next) : CodePoint{};
+      if (after.bytes == 0 || !is_word(after.value)) found = text[at];
+      if (found && which == Which::kFirst) break;
+    }
+    word_before = point.bytes > 0 && is_word(point.value);
+    at = next;
+  }
+  return found;
 }
 
 double GeneratedScore::accuracy() const {

@@ -16,6 +16,10 @@ std::string_view until_stop(std::string_view generated, const std::vector<std::s
 // character. Nothing where no phrase has anything after it on its line.
 std::optional<std::string_view> after_phrase(std::string_view generated, std::string_view phrase);
 
+// What \b[A-LAST]\b finds first or last: a letter that is a word by itself. Bytes that are no UTF-8 are no words.
+enum class Which { kFirst, kLast };
+std::optional<char> lone_letter(std::string_view text, char last, Which which);
+
 struct GeneratedScore {
   std::string name;
   int64_t questions = 0, correct = 0;

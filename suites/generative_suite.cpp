@@ -8,6 +8,7 @@
 #include "suites/bbh.h"
 #include "suites/gpqa.h"
 #include "suites/mmlu_pro.h"
+#include "suites/mmlu_redux.h"
 #include "suites/scoring.h"
 #include "suites/sha256.h"
 #include "suites/text_model.h"
@@ -291,6 +292,28 @@ Test read_gpqa_test(const AccuracyPlan& plan) {
   return test;
 }
 
+Test read_mmlu_redux_test(const AccuracyPlan& plan) {
+  require(!plan.data.empty(), "mmlu-redux-generative wants --data DIR (or KDABENCH_DATA), the folder that holds mmlu_redux/.");
+  const MmluRedux redux = read_mmlu_redux(plan.data, plan.redux_rows, plan.subjects);
+  Test test;
+  test.wording = redux.title + ", zero-shot, lm-eval's prompts and reading";
+  test.whole = redux.questions;
+  test.budget = kMmluReduxTokens;
+  test.stops = {"</s>"};
+  for (const MmluTask& task : redux.tasks) {
+    Part part{task.subject.name, mmlu_prefix(MmluStyle::kLmEval, task, 0), {}};
+    for (const MmluQuestion& question : task.questions)
+      part.questions.push_back({mmlu_redux_question(question), std::string(1, question.letter())});
+    test.parts.push_back(std::move(part));
+  }
+  test.judge = [](const Question& question, const std::string& generated) -> std::optional<bool> {
+    const std::optional<char> letter = lone_letter(generated, 'D', Which::kFirst);
+    if (!letter) return {};
+    return *letter == question.gold[0];
+  };
+  return test;
+}
+
 }  // namespace
 
 Suite mmlu_pro_suite() {
@@ -306,6 +329,11 @@ Suite bbh_suite() {
 Suite gpqa_cot_suite() {
   return suite_of("gpqa-cot", "graduate-level questions with four options, by generated text (--gpqa CSV, --checkpoint)",
                   read_gpqa_test, [](const AccuracyPlan& plan) { return fmt::format("cot seed {}", plan.task_seed); });
+}
+
+Suite mmlu_redux_generative_suite() {
+  return suite_of("mmlu-redux-generative", "MMLU's questions as annotated anew, by generated text (--data, --checkpoint)",
+                  read_mmlu_redux_test, [](const AccuracyPlan& plan) { return plan.redux_rows; });
 }
 
 }  // namespace kdabench::suites

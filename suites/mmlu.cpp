@@ -84,16 +84,15 @@ std::vector<MmluQuestion> read_split(const std::filesystem::path& folder, const 
   return questions;
 }
 
-std::vector<MmluSubject> chosen_subjects(const std::string& name) {
-  if (name.empty()) return {std::begin(kSubjects), std::end(kSubjects)};
-  std::vector<std::string> names;
-  for (const MmluSubject& subject : kSubjects) {
-    if (subject.name == name) return {subject};
-    names.push_back(subject.name);
-  }
-  const std::string near = nearest(name, names);
-  fail("unknown MMLU subject '", name, "'", near.empty() ? "" : "; did you mean " + near + "?",
-       near.empty() ? "; wanted a name such as abstract_algebra." : "");
+std::filesystem::path folder_of(const std::string& folder, std::initializer_list<const char*> splits) {
+  std::error_code ignored;
+  std::filesystem::path root = folder;
+  require(std::filesystem::is_directory(root, ignored), "no folder ", folder, "; wanted the one that holds mmlu/.");
+  if (std::filesystem::is_directory(root / "mmlu", ignored)) root /= "mmlu";
+  for (const char* split : splits)
+    require(std::filesystem::is_directory(root / split, ignored), root.string(), " has no folder ", split,
+            "; wanted mmlu/ with dev/ and test/.");
+  return root;
 }
 
 void add(MmluScore& score, const MmluScore& part) {
@@ -105,6 +104,22 @@ void add(MmluScore& score, const MmluScore& part) {
 }  // namespace
 
 std::span<const MmluSubject> mmlu_subjects() { return kSubjects; }
+
+std::vector<MmluSubject> mmlu_subjects(const std::vector<std::string>& names) {
+  if (names.empty()) return {std::begin(kSubjects), std::end(kSubjects)};
+  std::vector<std::string> known;
+  for (const MmluSubject& subject : kSubjects) known.push_back(subject.name);
+  for (const std::string& name : names) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const std::string near = nearest(name, known);
+    fail("unknown MMLU subject '", name, "'", near.empty() ? "" : "; did you mean " + near + "?",
+         near.empty() ? "; wanted a name such as abstract_algebra." : "");
+  }
+  std::vector<MmluSubject> chosen;
+  for (const MmluSubject& subject : kSubjects)
+    if (std::find(names.begin(), names.end(), subject.name) != names.end()) chosen.push_back(subject);
+  return chosen;
+}
 
 std::vector<MmluQuestion> read_mmlu_csv(const std::string& path) {
   const CsvTable table = read_csv(path);
@@ -123,19 +138,17 @@ std::vector<MmluQuestion> read_mmlu_csv(const std::string& path) {
   return questions;
 }
 
-std::vector<MmluTask> read_mmlu(const std::string& folder, const std::string& subject) {
-  const std::vector<MmluSubject> subjects = chosen_subjects(subject);
-  std::error_code ignored;
-  std::filesystem::path root = folder;
-  require(std::filesystem::is_directory(root, ignored), "no folder ", folder, "; wanted the one that holds mmlu/.");
-  if (std::filesystem::is_directory(root / "mmlu", ignored)) root /= "mmlu";
-  for (const char* split : {"dev", "test"})
-    require(std::filesystem::is_directory(root / split, ignored), root.string(), " has no folder ", split,
-            "; wanted mmlu/ with dev/ and test/.");
+std::vector<MmluTask> read_mmlu(const std::string& folder, const std::vector<std::string>& subjects) {
+  const std::vector<MmluSubject> chosen = mmlu_subjects(subjects);
+  const std::filesystem::path root = folder_of(folder, {"dev", "test"});
   std::vector<MmluTask> tasks;
-  for (const MmluSubject& s : subjects)
+  for (const MmluSubject& s : chosen)
     tasks.push_back({s, read_split(root, s, "dev", kMmluShots), read_split(root, s, "test", s.questions)});
   return tasks;
+}
+
+std::vector<MmluQuestion> read_mmlu_shots(const std::string& folder, const MmluSubject& subject) {
+  return read_split(folder_of(folder, {"dev"}), subject, "dev", kMmluShots);
 }
 
 std::string mmlu_question(MmluStyle style, const MmluQuestion& question) {

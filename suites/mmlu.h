@@ -30,6 +30,9 @@ struct MmluSubject {
 // All of them, sorted by name.
 std::span<const MmluSubject> mmlu_subjects();
 
+// Those named, each once, sorted; all for none. Error: an unknown name.
+std::vector<MmluSubject> mmlu_subjects(const std::vector<std::string>& names);
+
 struct MmluQuestion {
   std::string text;
   std::array<std::string, 4> choices;
@@ -47,8 +50,11 @@ struct MmluTask {
 std::vector<MmluQuestion> read_mmlu_csv(const std::string& path);
 
 // `folder` holds mmlu/, or is that folder: dev/NAME_dev.csv and test/NAME_test.csv. All subjects, sorted by name, or
-// the one named. Error: a file that is missing, or of another length than MMLU's.
-std::vector<MmluTask> read_mmlu(const std::string& folder, const std::string& subject = "");
+// those named. Error: a file that is missing, or of another length than MMLU's.
+std::vector<MmluTask> read_mmlu(const std::string& folder, const std::vector<std::string>& subjects = {});
+
+// The dev split alone.
+std::vector<MmluQuestion> read_mmlu_shots(const std::string& folder, const MmluSubject& subject);
 
 enum class MmluStyle { kLmEval, kHendrycks };
 

@@ -5,7 +5,6 @@
 #include <filesystem>
 
 #include "harness/engine/registry.h"
-#include "suites/csv.h"
 #include "suites/jsonl.h"
 
 namespace kdabench::suites {
@@ -45,23 +44,6 @@ std::optional<char> after_answer_colon(std::string_view text) {
     if (!is_letter(rest, 0)) continue;
     found = rest[0];
     line = at;
-  }
-  return found;
-}
-
-// re.search(r"\b[A-J]\b(?!.*\b[A-J]\b)", flags=DOTALL).
-std::optional<char> last_lone_letter(std::string_view text) {
-  std::optional<char> found;
-  bool word_before = false;
-  for (size_t at = 0; at < text.size();) {
-    const CodePoint point = code_point(text, at);
-    const size_t next = at + std::max<size_t>(point.bytes, 1);
-    if (!word_before && is_letter(text, at)) {
-      const CodePoint after = next < text.size() ? code_point(text, next) : CodePoint{};
-      if (after.bytes == 0 || !is_word(after.value)) found = text[at];
-    }
-    word_before = point.bytes > 0 && is_word(point.value);
-    at = next;
   }
   return found;
 }
@@ -163,7 +145,7 @@ std::optional<char> mmlu_pro_answer(MmluProStyle style, std::string_view generat
   std::optional<char> answer = after_answer_is(generated);
   if (style == MmluProStyle::kLmEval) return answer;
   if (!answer) answer = after_answer_colon(generated);
-  return answer ? answer : last_lone_letter(generated);
+  return answer ? answer : lone_letter(generated, 'A' + kLetters - 1, Which::kLast);
 }
 
 GeneratedResult mmlu_pro_result(std::span<const MmluProTask> tasks,

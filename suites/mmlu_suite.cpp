@@ -6,6 +6,7 @@
 #include <map>
 
 #include "suites/mmlu.h"
+#include "suites/mmlu_redux.h"
 #include "suites/paired.h"
 #include "suites/runner.h"
 #include "suites/scoring.h"
@@ -21,28 +22,35 @@ MmluStyle style_of(const AccuracyPlan& plan) {
   return plan.mmlu_style == "hendrycks" ? MmluStyle::kHendrycks : MmluStyle::kLmEval;
 }
 
-// What tells this MMLU from another: the prompt's style, and what was left out.
-std::string task_name(const AccuracyPlan& plan) {
+struct Questions {
+  std::vector<MmluTask> tasks;                // those asked for
+  int64_t whole = 0;                          // of the whole test
+  std::string title;
+};
+
+// One of the two tests; their suites differ in the questions alone.
+struct Test {
+  std::string suite;
+  Questions (*read)(const AccuracyPlan&);
+  std::string (*variant)(const AccuracyPlan&);    // which of the test's questions; empty where there is no choice
+};
+
+// What tells this test from another: the prompt's style, the variant, and what was left out.
+std::string task_name(const Test& test, const AccuracyPlan& plan) {
   std::string name = plan.mmlu_style;
+  if (const std::string variant = test.variant(plan); !variant.empty()) name += " " + variant;
   if (!plan.subjects.empty()) name += fmt::format(" {}", fmt::join(plan.subjects, "+"));
   if (plan.limit > 0) name += fmt::format(" first {}", plan.limit);
   return name;
 }
 
-std::vector<Point> points(const Plan& plan) { return {{0, 1, {}, task_name(plan.accuracy)}}; }
-
-std::vector<MmluTask> read_tasks(const AccuracyPlan& plan) {
-  require(!plan.data.empty(), "mmlu wants --data DIR (or KDABENCH_DATA), the folder that holds mmlu/.");
-  std::vector<MmluTask> tasks;
-  if (plan.subjects.empty()) tasks = read_mmlu(plan.data);
-  std::vector<std::string> names = plan.subjects;
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
-  for (const std::string& subject : names) tasks.push_back(read_mmlu(plan.data, subject).front());
-  for (MmluTask& task : tasks)
+Questions read_questions(const Test& test, const AccuracyPlan& plan) {
+  require(!plan.data.empty(), test.suite, " wants --data DIR (or KDABENCH_DATA), the folder that holds mmlu/.");
+  Questions questions = test.read(plan);
+  for (MmluTask& task : questions.tasks)
     if (plan.limit > 0 && static_cast<size_t>(plan.limit) < task.questions.size())
       task.questions.resize(static_cast<size_t>(plan.limit));
-  return tasks;
+  return questions;
 }
 
 std::vector<std::string> prompts_of(MmluStyle style, const MmluTask& task) {
@@ -64,12 +72,13 @@ Choices choices_of(const Tokenizer& tokenizer, const std::string& prompt) {
   return choices;
 }
 
-Workload workload(const Plan& plan, const Peer& peer, const Point&) {
-  require_trained(plan, peer, "mmlu");
-  check_reference(plan.accuracy, "mmlu", peer.name, task_name(plan.accuracy));
+Workload workload(const Test& test, const Plan& plan, const Peer& peer) {
+  require_trained(plan, peer, test.suite);
+  check_reference(plan.accuracy, test.suite, peer.name, task_name(test, plan.accuracy));
   const TextModel text = text_model(plan, peer, false);
   Workload work;
-  for (const MmluTask& task : read_tasks(plan.accuracy)) {
+  const Questions questions = read_questions(test, plan.accuracy);
+  for (const MmluTask& task : questions.tasks) {
     std::vector<Ids> prompts;
     for (const std::string& prompt : prompts_of(style_of(plan.accuracy), task))
       prompts.push_back(text.tokenizer.encode(prompt));
@@ -137,14 +146,15 @@ reports::ScoreRow row_of(const MmluScore& score, const std::string& group) {
           at_chance(score.accuracy(), score.questions, kChance)};
 }
 
-void measure(Bench& bench, reports::Cell& cell) {
+void measure(const Test& test, Bench& bench, reports::Cell& cell) {
   const Plan& plan = bench.plan;
-  require_trained(plan, bench.peer, "mmlu");
+  require_trained(plan, bench.peer, test.suite);
   const auto started = std::chrono::steady_clock::now();
   const MmluStyle style = style_of(plan.accuracy);
   const TextModel text = text_model(plan, bench.peer, false);
-  const std::vector<MmluTask> tasks = read_tasks(plan.accuracy);
-  int64_t longest = 0, questions = 0, whole_test = 0, most = 0, beyond = 0;
+  const Questions asked = read_questions(test, plan.accuracy);
+  const std::vector<MmluTask>& tasks = asked.tasks;
+  int64_t longest = 0, questions = 0, most = 0, beyond = 0;
   std::string all_prompts, gold;
   std::vector<std::vector<std::string>> prompts;
   for (const MmluTask& task : tasks) {
@@ -159,7 +169,6 @@ void measure(Bench& bench, reports::Cell& cell) {
       beyond += tokens > plan.config.model_max_length;
     }
   }
-  for (const MmluSubject& subject : mmlu_subjects()) whole_test += subject.questions;
 
   reports::Score score;
   score.prompts_sha256 = sha256(all_prompts);
@@ -185,10 +194,10 @@ void measure(Bench& bench, reports::Cell& cell) {
   for (const MmluTask& task : tasks) groups[task.subject.name] = task.subject.group;
   for (const MmluScore& group : result.groups) score.rows.push_back(row_of(group, ""));
   for (const MmluScore& subject : result.subjects) score.rows.push_back(row_of(subject, groups[subject.name]));
-  score.items_total = whole_test;
-  score.wording = fmt::format("{}, 5-shot, {} prompts{}, micro average over {} of {} questions",
-                              questions == whole_test ? "MMLU" : "a part of MMLU", plan.accuracy.mmlu_style,
-                              style == MmluStyle::kHendrycks ? " (never cropped)" : "", questions, whole_test);
+  score.items_total = asked.whole;
+  score.wording = fmt::format("{}{}, 5-shot, {} prompts{}, micro average over {} of {} questions",
+                              questions == asked.whole ? "" : "a part of ", asked.title, plan.accuracy.mmlu_style,
+                              style == MmluStyle::kHendrycks ? " (never cropped)" : "", questions, asked.whole);
   score.prompt_format = text.format();
   score.tokenizer = text.tokenizer_name;
   score.read_tokens = count.read;
@@ -209,16 +218,36 @@ void measure(Bench& bench, reports::Cell& cell) {
   cell.memory = memory_of_one(bench, cell.axes);
 }
 
+Suite suite_of(const Test& test, const std::string& summary) {
+  Suite suite;
+  suite.name = test.suite;
+  suite.summary = summary;
+  suite.points = [test](const Plan& plan) { return std::vector<Point>{{0, 1, {}, task_name(test, plan.accuracy)}}; };
+  suite.workload = [test](const Plan& plan, const Peer& peer, const Point&) { return workload(test, plan, peer); };
+  suite.measure = [test](Bench& bench, reports::Cell& cell) { measure(test, bench, cell); };
+  return suite;
+}
+
 }  // namespace
 
 Suite mmlu_suite() {
-  Suite suite;
-  suite.name = "mmlu";
-  suite.summary = "57 subjects of four-choice questions, five examples each, by log-probability (--data, --checkpoint)";
-  suite.measure = measure;
-  suite.points = points;
-  suite.workload = workload;
-  return suite;
+  const auto read = [](const AccuracyPlan& plan) {
+    Questions questions{read_mmlu(plan.data, plan.subjects), 0, "MMLU"};
+    for (const MmluSubject& subject : mmlu_subjects()) questions.whole += subject.questions;
+    return questions;
+  };
+  return suite_of({"mmlu", read, [](const AccuracyPlan&) { return std::string(); }},
+                  "57 subjects of four-choice questions, five examples each, by log-probability (--data, --checkpoint)");
+}
+
+Suite mmlu_redux_suite() {
+  const auto read = [](const AccuracyPlan& plan) {
+    MmluRedux redux = read_mmlu_redux(plan.data, plan.redux_rows, plan.subjects);
+    for (MmluTask& task : redux.tasks) task.shots = read_mmlu_shots(plan.data, task.subject);
+    return Questions{std::move(redux.tasks), redux.questions, redux.title};
+  };
+  return suite_of({"mmlu-redux", read, [](const AccuracyPlan& plan) { return plan.redux_rows; }},
+                  "MMLU's questions as annotated anew, five examples each, by log-probability (--data, --checkpoint)");
 }
 
 }  // namespace kdabench::suites

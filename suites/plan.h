@@ -38,10 +38,11 @@ struct AccuracyPlan {
   std::string prompt_format = "auto";         // auto | base | chat
   int64_t rows = 0;                           // sequences read together; 0: what suits device and length
   bool allow_random_weights = false;
-  std::vector<std::string> subjects;          // MMLU's, or categories of MMLU-Pro, or tasks of BBH; empty: all
+  std::vector<std::string> subjects;          // MMLU's (and -Redux's), or categories of MMLU-Pro, or tasks of BBH; empty: all
   std::string mmlu_style = "lm-eval";         // lm-eval | hendrycks
   int64_t limit = 0;                          // first questions of each subject; 0: all
   std::string mmlu_pro_style = "official";    // official | lm-eval
+  std::string redux_rows = "ok";              // MMLU-Redux: ok | corrected
   std::string gpqa;                           // GPQA's CSV
   std::vector<int64_t> lengths = {4096};      // RULER
   std::vector<std::string> tasks;             // RULER; empty: all

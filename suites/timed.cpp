@@ -44,10 +44,27 @@ reports::Breakdown breakdown_of(const Bench& bench, const StepParts& measured, c
 
 // The parts' names are those of the record's fields.
 void record_kernels(const Session& session, reports::Cell& cell) {
-  const PartKernels kernels = session.kernels();
+  const StepKernels& kernels = session.kernels();
   cell.kernels.emplace().fields([&](const char* part, std::optional<std::string>& names, const char*) {
-    if (const auto at = kernels.find(part); at != kernels.end()) names = fmt::format("{}", fmt::join(at->second, ", "));
+    const auto at = kernels.parts.find(part);
+    if (at != kernels.parts.end()) names = fmt::format("{}", fmt::join(at->second, ", "));
   });
+  if (kernels.launched.empty()) return;     // the CPU launches none
+  reports::Resources& resources = cell.resources.emplace();
+  for (const KernelUse& use : kernels.launched) {
+    reports::KernelResources& row = resources.kernels.emplace_back();
+    row.name = use.name;
+    row.launches = use.launches;
+    if (use.function) {
+      row.instance = use.instance;
+      row.registers = use.registers;
+      row.local_bytes = use.local_bytes;
+      row.static_shared_bytes = use.static_shared_bytes;
+      row.dynamic_shared_bytes = use.dynamic_shared_bytes;
+    } else {
+      resources.reason = use.name + " is a library, which does not say what its kernels take";
+    }
+  }
 }
 
 bool usable(const Bench& bench, double median_ns, const std::string& what, reports::Cell& cell) {

@@ -144,7 +144,8 @@ def check_ruler():
 
 
 def check_made_up_tests():
-    """BBH and GPQA at their true sizes, with questions made up here; MMLU-Pro needs twelve thousand and is left out."""
+    """BBH, GPQA and MMLU-Redux at their true sizes, with questions made up here; MMLU-Pro needs twelve thousand and is
+    left out."""
     made = folder / "made"
     (made / "bbh").mkdir(parents=True)
     (made / "cot-prompts").mkdir()
@@ -187,6 +188,38 @@ def check_made_up_tests():
         report.unlink()
         code, _, err = run(*command, "--resume")
         check(code == 0 and items(report) == lines, f"gpqa-cot resumed scores nothing twice: {err}")
+
+    (made / "mmlu_redux").mkdir()
+    (made / "mmlu").symlink_to(data / "mmlu")
+    for dev in (data / "mmlu/dev").glob("*_dev.csv"):
+        rows = [{"question": f"What is {i}?", "choices": [f"{i + j}" for j in range(4)], "answer": 0,
+                 "error_type": "wrong_groundtruth" if i == 1 else "ok", "correct_answer": "B" if i == 1 else None}
+                for i in range(100)]
+        name = dev.name.removesuffix("_dev.csv")
+        (made / f"mmlu_redux/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    subjects = ("--subjects", "virology,anatomy", "--limit", "3")
+    for suite, says in (("mmlu-redux", "5-shot"), ("mmlu-redux-generative", "without a readable answer")):
+        command = ("run", suite, *MODEL, "--data", made, *subjects)
+        code, out, err = run(*command, "--dry-run")
+        check(code == 0 and "6 prompts" in out, f"{suite}, dry run: {code} {err} {out}")
+        report = folder / f"{suite}.json"
+        code, out, err = run(*command, "--out", report)
+        check(code == 0 and says in out and "a part of MMLU-Redux 2.0, rows annotated ok" in out, f"{suite}: {code} {err} {out}")
+        if code:
+            continue
+        (cell,) = cells(report)
+        check(cell["accuracy"]["n"] == 6 and cell["accuracy"]["score"]["items_total"] == 57 * 99, f"{suite}: 6 of 5643")
+        rows = {row["name"]: row["n"] for row in cell["accuracy"]["score"]["rows"]}
+        check(rows["anatomy"] == rows["virology"] == 3, f"{suite}: rows of subjects: {rows}")
+        lines = items(report)
+        check(all(item["gold"] == ["A"] for item in lines), f"{suite}: the answers are those of the rows scored")
+        report.unlink()
+        code, _, err = run(*command, "--out", report, "--resume")
+        check(code == 0 and items(report) == lines, f"{suite} resumed scores nothing twice: {err}")
+        code, out, err = run(*command, "--redux-rows", "corrected", "--out", folder / f"{suite}-corrected.json")
+        check(code == 0 and [item["gold"] for item in items(folder / f"{suite}-corrected.json")][1] == ["B"],
+              f"{suite}: the corrected row is scored by its new answer: {code} {err}")
+    refused("run", "mmlu-redux", *MODEL, "--data", data, says="mmlu_redux")
 
 
 def check_random_weights():

@@ -85,6 +85,12 @@ def check_page(folder: pathlib.Path) -> None:
     done = run("report", REPORT, "--html", folder / "x.html", "--figures", folder / "none")
     assert done.returncode == 2 and b"folder of figures" in done.stderr
 
+    # Kernels with what they take, in each cell that knows it: name, launches, registers, local and shared bytes.
+    assert run("report", SYNTHETIC, "--html", folder / "kernels.html").returncode == 0
+    words = "".join(Page((folder / "kernels.html").read_text()).words)
+    ran = sum("resources" in cell for cell in json.loads(SYNTHETIC.read_text())["cells"])
+    assert words.count("few_kernel<8>2715316164096") == ran == 53, words.count("few_kernel<8>")
+
     # What a report says is text in the page, whatever it says.
     hostile = json.loads(SYNTHETIC.read_text())
     hostile["meta"]["command"] = '<script>alert(1)</script> "\'& </dl>'

@@ -17,9 +17,7 @@ import subprocess
 import sys
 
 # Kernel: the bytes of frame it may have.
-KNOWN_FRAMES = {
-    "mla_prefill_kernel<2, 128, 64, 128>": 56,  # of 255 registers; prefill alone
-}
+KNOWN_FRAMES = {}
 
 ELF_CUDA = 190                        # e_machine of a cubin
 SVAL = 4                              # attribute formats of .nv.info: 1 none, 2 a byte, 3 a half word, 4 a sized block

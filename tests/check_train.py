@@ -3,6 +3,7 @@
 What a model computes in PyTorch is what the C++ engine computes from the checkpoint that was written of it; the chunked
 delta rule is the recurrent one; a training step changes what it should and nothing else."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -105,5 +106,29 @@ model = Model(Config(layers=2, linear_layers=[1], vocab_size=16, hidden_size=64,
 trainer = Trainer(model, 1e-2, 12, warmup=2)
 losses = [trainer.step(ids, targets.clamp_min(0), train_synthetic.weights_of(targets))[0].item() for _ in range(12)]
 check("training lowers the loss", losses[-1] < 0.7 * losses[0], f"{losses[0]:.2f} to {losses[-1]:.2f}")
+
+job = {"task": "palindrome", "architecture": "gdn-h", "length": 32, "rate": 1e-3, "seed": 0, "steps": 2, "batch": 32,
+       "every": 1}
+for deadline, wanted in ((float("inf"), ["no", "no", "steps"]), (0, ["time"])):
+    said = []
+    train_synthetic.run({**job, "deadline": deadline}, torch.device("cpu"), lambda state: said.append(state["ended"]),
+                        torch.float32, False)
+    check("a run says that it ended when it has", said == wanted, f"{said}")
+
+with tempfile.TemporaryDirectory() as folder:  # gathered once, and again with a run that is new and one that replaces
+    out, first, later = (Path(folder) / name for name in ("out", "first", "later"))
+    runs = [{"architecture": "mla", "seed": 0, "rate": rate, "log": []} for rate in (1e-3, 2e-3)]
+    runs += [{**job, "rate": rate, "curve": [1]} for rate in (1e-3, 2e-3)]
+    for where, names in ((out, []), (first, [0, 2]), (later, [1, 2, 3])):
+        where.mkdir()
+        for i in names:
+            (where / f"{i}.json").write_text(json.dumps({**runs[i], "ended": where.name}))
+    gather = [sys.executable, str(root / "scripts/train/collect.py"), "--out", str(out)]
+    subprocess.run([*gather, str(first)], check=True, stdout=subprocess.DEVNULL)
+    files = [str(out / "synthetic-curves.json"), str(out / "training-logs.json")]
+    subprocess.run([*gather, *files, str(later)], check=True, stdout=subprocess.DEVNULL)
+    found = [(run["rate"], run["ended"]) for file in files for run in json.loads(Path(file).read_text())["runs"]]
+    wanted = [(1e-3, "later"), (2e-3, "later"), (1e-3, "first"), (2e-3, "later")]
+    check("gathered runs are added to and replaced", found == wanted, f"{found}")
 
 sys.exit(1 if failures else 0)

@@ -129,7 +129,7 @@ inline void law_prefill_is_forward_from_nothing(Model& model, LawBounds bounds) 
       EXPECT_TRUE(rows_close(session->last_logits(), want, V, bounds));
     }
     EXPECT_EQ(read, pass == T ? (std::vector<int64_t>{T, T}) : (std::vector<int64_t>{32, 64, T, 32, 64, T}));
-    EXPECT_FALSE(session->kernels().at("projections").empty());
+    EXPECT_FALSE(session->kernels().parts.at("projections").empty());
     EXPECT_THROW(session->prefill(ids, [](int64_t) { throw Error("enough"); }), Error);
     EXPECT_THROW(session->prefill(random_ids(batch * T + batch, V, 3)), Error) << "more than the capacity";
     EXPECT_EQ(session->prefill(ids).tokens, next) << "what was interrupted leaves nothing behind";

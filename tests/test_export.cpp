@@ -24,6 +24,8 @@ Report small() {
   bytes.floor.reset();
   bytes.samples.reset();
   bytes.breakdown.reset();
+  bytes.kernels.reset();
+  bytes.resources.reset();
   bytes.validity.reasons = {{"largest_batch", "a, \"quoted\" reason & <b>"}};
   bytes.id = cell_id(bytes.suite, bytes.axes);
   return report;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "reports/gate.h"
 #include "tests/reports_fixture.h"
 
@@ -63,10 +65,111 @@ TEST(Gate, LaunchesMayFall) {
   EXPECT_EQ(row_of(fewer, "launches.kernels_per_step").verdict, "improved");
   EXPECT_EQ(judged(set(nullptr), set(300)).exit, Exit::regression) << "a value that is gone";
   EXPECT_EQ(judged(set(300)).exit, Exit::pass) << "a value that base does not have yet";
-  const auto spills = [](int n) {
-    return [n](Json& r) { cell(r)["kernel"] = {{"registers", 128}, {"spill_bytes", n}}; };
+  const auto other = [](int n) {
+    return [n](Json& r) { cell(r)["other"] = {{"count", n}}; };
   };
-  EXPECT_EQ(judged(spills(8), spills(0)).exit, Exit::regression) << "a field that records do not know is read, too";
+  GateRules rules;
+  rules.exact = {{"other.count", true}};
+  EXPECT_EQ(judged(other(8), other(7), rules).exit, Exit::regression) << "a field that records do not know is read, too";
+  EXPECT_EQ(judged(other(7), other(8), rules).exit, Exit::pass);
+  rules.exact = {{"samples.step_ns"}};
+  EXPECT_EQ(judged([](Json&) {}, {}, rules).exit, Exit::pass) << "a whole list";
+  EXPECT_EQ(judged([](Json& r) { cell(r)["samples"]["step_ns"].erase(0); }, {}, rules).exit, Exit::regression);
+}
+
+// The first cell's kernels: gemv_kernel<Bf16>, mla_split_kernel, and few_kernel<8>, which spills 16 bytes.
+Json& kernels(Json& report) { return cell(report)["resources"]["kernels"]; }
+
+std::function<void(Json&)> kernel_has(size_t kernel, const char* key, Json value) {
+  return [=](Json& r) { kernels(r)[kernel][key] = value; };
+}
+
+TEST(Gate, NoKernelMayTakeMore) {
+  const Gate same = judged([](Json&) {});
+  EXPECT_EQ(row_of(same, "resources.kernels[gemv_kernel<Bf16>].registers").candidate, "62");
+  EXPECT_EQ(row_of(same, "resources.kernels[few_kernel<8>].local_bytes").verdict, "pass");
+
+  const Gate more = judged(kernel_has(0, "registers", 63));
+  EXPECT_EQ(more.exit, Exit::regression);
+  EXPECT_EQ(row_of(more, "resources.kernels[gemv_kernel<Bf16>].registers").verdict, "fail");
+  EXPECT_EQ(judged(kernel_has(0, "local_bytes", 1)).exit, Exit::regression) << "one byte";
+  EXPECT_EQ(judged(kernel_has(2, "local_bytes", 17)).exit, Exit::regression);
+  const Gate fewer = judged(kernel_has(2, "local_bytes", 0));
+  EXPECT_EQ(fewer.exit, Exit::pass);
+  EXPECT_EQ(row_of(fewer, "resources.kernels[few_kernel<8>].local_bytes").base, "16");
+  EXPECT_EQ(judged([](Json& r) { std::reverse(kernels(r).begin(), kernels(r).end()); }).exit, Exit::pass);
+}
+
+TEST(Gate, InstancesAreHeldToThemselvesAndThenToTheirName) {
+  const auto replaced = [](const char* instance, int registers) {
+    return [=](Json& r) {
+      kernels(r)[0]["instance"] = instance;
+      kernels(r)[0]["registers"] = registers;
+    };
+  };
+  EXPECT_EQ(judged(replaced("gemv_kernel<Bf16, 2>", 62)).exit, Exit::pass);
+  const Gate heavier = judged(replaced("gemv_kernel<Bf16, 2>", 63));
+  EXPECT_EQ(heavier.exit, Exit::regression);
+  EXPECT_SAYS(row_of(heavier, "resources.kernels[gemv].registers").note,
+              "in base: gemv_kernel<Bf16>, now: gemv_kernel<Bf16, 2>");
+
+  // Two instances of one name: the lighter one is not hidden behind the other.
+  const auto two = [](int lighter) {
+    return [=](Json& r) {
+      kernels(r).push_back(kernels(r)[0]);
+      kernels(r)[0]["instance"] = "gemv_kernel<float>";
+      kernels(r)[0]["registers"] = lighter;
+    };
+  };
+  Json base = read_json(kSynthetic), candidate = base;
+  two(40)(base), two(41)(candidate);
+  const Gate lighter = gate(base, candidate, {});
+  EXPECT_EQ(lighter.exit, Exit::regression);
+  EXPECT_EQ(row_of(lighter, "resources.kernels[gemv_kernel<float>].registers").verdict, "fail");
+}
+
+TEST(Gate, KernelsThatOneSideLacks) {
+  const auto gone = [](Json& r) { kernels(r).erase(0); };
+  const Gate vanished = judged(gone);
+  EXPECT_EQ(vanished.exit, Exit::regression);
+  EXPECT_SAYS(row_of(vanished, "resources.kernels[gemv].registers").note, "in base: gemv_kernel<Bf16>, now: none");
+  Json base = read_json(kSynthetic), whole = base;
+  gone(base);
+  const Gate joined = gate(base, whole, {});
+  EXPECT_EQ(joined.exit, Exit::pass);
+  EXPECT_EQ(row_of(joined, "resources.kernels[gemv].registers").verdict, "not_judged");
+  EXPECT_SAYS(gate_output(joined, "text"), "not judged resources.kernels[gemv].registers: base has no such value");
+
+  // A library's kernels are unknown: nothing to hold, but a kernel of ours must not hide behind one.
+  const auto library = kernel_has(0, "registers", nullptr);
+  Json unknown = read_json(kSynthetic);
+  library(unknown);
+  EXPECT_EQ(gate(unknown, unknown, {}).exit, Exit::pass);
+  EXPECT_EQ(judged(library).exit, Exit::regression);
+}
+
+// Reports from before a value existed: said, not passed over.
+TEST(Gate, WhatIsNotJudgedIsNamed) {
+  Json old = read_json(kSynthetic), now = old;
+  for (Json& each : old["cells"]) each.erase("resources");
+  const Gate updated = gate(old, now, {});
+  EXPECT_EQ(updated.exit, Exit::pass);
+  const std::string says = "resources.kernels.registers: base has no such value; update it (53 cells)";
+  for (const char* format : {"text", "md", "json", "junit", "github"}) EXPECT_SAYS(gate_output(updated, format), says);
+  EXPECT_EQ(row_of(updated, "resources.kernels.local_bytes").verdict, "not_judged");
+
+  const Gate lost = gate(now, old, {});
+  EXPECT_EQ(lost.exit, Exit::regression);
+  EXPECT_EQ(row_of(lost, "resources.kernels.registers").verdict, "missing");
+  EXPECT_EQ(row_of(lost, "resources.kernels.registers").base, "3 values");
+
+  const Gate neither = gate(old, old, {});
+  EXPECT_EQ(neither.exit, Exit::pass);
+  EXPECT_SAYS(gate_output(neither, "text"), "not judged launches.kernels_per_step, resources.kernels.registers, "
+                                            "resources.kernels.local_bytes: in no cell of either report");
+  GateRules rules;
+  rules.exact = {{"memory.parameters"}, {"memory.parametres"}};
+  EXPECT_EQ(gate(now, now, rules).unused, std::vector<std::string>{"memory.parametres"});
 }
 
 TEST(Gate, StatusesHaveTheirCodes) {

@@ -198,7 +198,7 @@ TEST(Mmlu, TheCommandPrintsWhatIsHashed) {
   const Ran ran = run_kdabench({"mmlu-prompts", "--style", "hendrycks", "--data", folder + "/mmlu", "--subject", "anatomy"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(std::count(ran.out.begin(), ran.out.end(), '\0'), 135);
-  EXPECT_TRUE(ran.out == all_prompts(MmluStyle::kHendrycks, read_mmlu(folder, "anatomy")));
+  EXPECT_TRUE(ran.out == all_prompts(MmluStyle::kHendrycks, read_mmlu(folder, {"anatomy"})));
 }
 
 // A model that always says C is right as often as C is gold.

@@ -78,8 +78,8 @@ TEST_P(ModelLaws, StatesMayBeKeptInBf16) {
     else EXPECT_LT(kept.state, 0.6 * whole.state);  // the convolutions' inputs stay
     const auto session = model->open(options);
     session->decode(1);
-    EXPECT_EQ(session->kernels().count("recurrence"), GetParam() == "mla" ? 0u : 1u);
-    EXPECT_EQ(session->kernels().at("head"), (std::vector<std::string>{"linear_cpu", "argmax_cpu"}));
+    EXPECT_EQ(session->kernels().parts.count("recurrence"), GetParam() == "mla" ? 0u : 1u);
+    EXPECT_EQ(session->kernels().parts.at("head"), (std::vector<std::string>{"linear_cpu", "argmax_cpu"}));
   }
 }
 TEST_P(ModelLaws, PrefillIsForwardFromNothing) { law_prefill_is_forward_from_nothing(*fp32(), {0, 0}); }

@@ -234,6 +234,39 @@ TEST(ReportSchema, EveryRuleHasAReportThatBreaksIt) {
   EXPECT_SAYS(broken([&](Json& j) { cell(j)["timing"]["tpot_ns"] = 1; }), "wanted median step / batch");
 }
 
+TEST(ReportSchema, ResourcesAreThoseOfTheKernelsThatRan) {
+  const Json good = to_json(synthetic());
+  const auto broken = [&](const std::function<void(Json& resources, Json& cell)>& edit) {
+    Json json = good;
+    edit(json["cells"][0]["resources"], json["cells"][0]);
+    return violations_of(json);
+  };
+  const std::string at = "$.cells[0].resources";
+  EXPECT_SAYS(broken([](Json& r, Json&) { r["kernels"].erase(1); }), at + ".kernels: wanted mla_split, which serves attention");
+  EXPECT_SAYS(broken([](Json&, Json& c) { c["kernels"]["head"] = "gemv, row_gemv"; }), "wanted row_gemv, which serves head");
+  EXPECT_SAYS(broken([](Json& r, Json&) { r["kernels"][0]["registers"] = 0; }),
+              at + ".kernels[0]: wanted the registers, local and shared bytes of gemv_kernel<Bf16>");
+  EXPECT_SAYS(broken([](Json& r, Json&) { r["kernels"][0]["local_bytes"] = nullptr; }), at + ".kernels[0]: wanted the");
+  EXPECT_SAYS(broken([](Json& r, Json&) { r["kernels"][0]["registers"] = -1; }), "registers: wanted at least 0");
+  EXPECT_SAYS(broken([](Json& r, Json&) { r["kernels"][0]["launches"] = 0; }), "wanted a kernel that was launched");
+  const auto nodes = [](int count) {
+    return [=](Json&, Json& c) { c["launches"] = {{"kernels_per_step", count}, {"reason", ""}}; };
+  };
+  EXPECT_EQ(broken(nodes(81)), "");
+  EXPECT_SAYS(broken(nodes(82)), at + ".kernels: wanted the 82 launches of a step, found 81");
+  // A library's call may be several kernels, and nothing is known of them.
+  const auto library = [&](const char* reason) {
+    return [&nodes, reason](Json& r, Json& c) {
+      for (const char* key : {"instance", "registers", "local_bytes", "static_shared_bytes", "dynamic_shared_bytes"})
+        r["kernels"][0][key] = nullptr;
+      r["reason"] = reason;
+      nodes(82)(r, c);
+    };
+  };
+  EXPECT_EQ(broken(library("a library")), "");
+  EXPECT_SAYS(broken(library("")), at + ".reason: wanted why gemv has no instance");
+}
+
 TEST(ReportSchema, AKeywordTheValidatorDoesNotKnowIsNotIgnored) {
   EXPECT_SAYS(error_of([] { validate_against(Json{{"maximum", 3}}, 4); }), "found maximum");
 }

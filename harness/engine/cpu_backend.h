@@ -29,7 +29,7 @@ class CpuBackend {
  public:
   using Types = Cpu<T>;
   struct Graph {  // a step needs no preparation here
-    PartKernels kernels;
+    StepKernels kernels;
   };
 
   struct Free {
@@ -98,7 +98,7 @@ class CpuBackend {
   template <class Step>
   DecodeSamples time_steps(int64_t steps, Graph& graph, View<const int32_t, 1> next, Step&& step) {
     DecodeSamples samples;
-    graph.kernels.clear();
+    graph.kernels = {};
     const auto start = Clock::now();
     for (int64_t i = 0; i < steps; ++i) {
       kernels_ = i == 0 ? &graph.kernels : nullptr;
@@ -116,9 +116,9 @@ class CpuBackend {
 
   // Runs `work` once, timed from now until its tokens are here; notes its kernels.
   template <class Work>
-  DecodeSamples time_once(PartKernels& kernels, View<const int32_t, 1> next, Work&& work) {
+  DecodeSamples time_once(StepKernels& kernels, View<const int32_t, 1> next, Work&& work) {
     struct Noting {
-      PartKernels*& to;
+      StepKernels*& to;
       ~Noting() { to = nullptr; }            // also when `work` throws
     } const noting{kernels_};
     kernels_ = &kernels;
@@ -164,13 +164,13 @@ class CpuBackend {
   template <class Operation>
   void run(Part part, const Arena& arena, const char* kernel, Operation&& operation) {
     if (arena.measuring()) return;
-    if (kernels_) add_kernel(*kernels_, part, kernel);
+    if (kernels_) add_kernel(kernels_->parts, part, kernel);
     const auto begin = Clock::now();
     operation();
     part_ns_[static_cast<size_t>(part)] += elapsed_ns(begin);
   }
 
-  PartKernels* kernels_ = nullptr;           // of the step that is noted, the first of a loop
+  StepKernels* kernels_ = nullptr;           // of the step that is noted, the first of a loop
   std::array<double, kParts> part_ns_ = {};
 };
 

@@ -17,6 +17,7 @@
 #include "kernels/base/cuda.h"
 #include "kernels/base/fill.h"
 #include "kernels/base/kernel_log.h"
+#include "kernels/base/kernel_use.h"
 #include "kernels/chain/chain.h"
 #include "kernels/kda/kda.h"
 #include "kernels/linear/linear.h"
@@ -39,7 +40,7 @@ class CudaBackend {
   // The captured decode step of one session.
   struct Graph {
     std::unique_ptr<cudaGraphExec_t, GraphDeleter> step;
-    PartKernels kernels;                     // by name
+    StepKernels kernels;
     int64_t launches = 0;                    // kernel nodes
   };
 
@@ -190,13 +191,13 @@ class CudaBackend {
   // Runs `work` once between two events and two device timers, without a graph; notes its kernels, and when each part
   // begins. The host's clock runs until the tokens are there.
   template <class Work>
-  DecodeSamples time_once(PartKernels& kernels, View<const int32_t, 1> next, Work&& work) {
+  DecodeSamples time_once(StepKernels& kernels, View<const int32_t, 1> next, Work&& work) {
     DecodeSamples samples;
     const cudaStream_t stream = stream_.get();
     const Event begin = make_event(), end = make_event();
     const DeviceMemory stamps(2 * int64_t{sizeof(ClockStamp)}, "clock stamps");
     ClockStamp* const stamp = static_cast<ClockStamp*>(stamps.data());
-    const KernelLog log([&](std::string_view name) { add_kernel(kernels, running_, name); });
+    const Noting noting(*this, kernels);
     synchronize();
     std::vector<Mark> marks;
     struct Marking {
@@ -218,6 +219,7 @@ class CudaBackend {
                           stream), "read tokens");
     check(cudaStreamSynchronize(stream), "read a prompt");
     samples.wall_ns = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count();
+    describe_cuda(kernels.launched);
     add_times(samples, {&begin, 1}, {&end, 1}, stamps);
     std::array<double, kParts> part_ns = {};
     for (size_t i = 0; i < marks.size(); ++i)
@@ -278,6 +280,23 @@ class CudaBackend {
     Event begin;
   };
 
+  // While it lives, kernels that are launched are noted, each with the part that runs.
+  class Noting {
+   public:
+    Noting(CudaBackend& backend, StepKernels& kernels)
+        : noted_(backend.noted_), log_([&backend, &kernels](const KernelLaunch& launch) {
+            add_kernel(kernels.parts, backend.running_, launch.name);
+            count_launch(kernels.launched, launch);
+          }) {
+      noted_ = &kernels;
+    }
+    ~Noting() { noted_ = nullptr; }
+
+   private:
+    StepKernels*& noted_;
+    KernelLog log_;
+  };
+
   bool runs(Part part) {
     seen_ |= 1u << static_cast<int>(part);
     enter(part);
@@ -298,15 +317,27 @@ class CudaBackend {
   }
   void supported(const std::string& reason) {
     if (reason.empty()) return;
-    chain_ = {};                             // of a pass that ends here
+    forget();                                // what a pass collected that ends here
     throw Unsupported(reason);
   }
 
-  // Launches what has been collected.
+  // Launches what has been collected: a chain for the parts that joined it, and a norm that came last by itself.
   void flush() {
     if (chain_.empty()) return;
-    const KernelLog noted([](std::string_view) {});  // its operations were named when they joined it
+    const KernelLog log([this](const KernelLaunch& launch) {
+      if (!noted_) return;
+      for (const Part part : kAllParts)
+        if (launch.name == "chain" ? joined_ >> static_cast<int>(part) & 1 : part == Part::kNorms)
+          add_kernel(noted_->parts, part, launch.name);
+      count_launch(noted_->launched, launch);
+    });
     chain_.launch(stream_.get());
+    forget();
+  }
+  void forget() {
+    chain_ = {};
+    joined_ = 0;
+    norm_last_ = false;
   }
   // Whether the operation joined the chain: the present one, or a new one. Otherwise the present one was launched.
   template <class... Op>
@@ -316,7 +347,11 @@ class CudaBackend {
       flush();
       joined = chain_.add(op...);
     }
-    if (joined) KernelLog::note("chain");
+    if (joined) {
+      if (norm_last_) joined_ |= 1u << static_cast<int>(Part::kNorms);
+      norm_last_ = running_ == Part::kNorms;
+      if (!norm_last_) joined_ |= 1u << static_cast<int>(running_);
+    }
     return joined;
   }
 
@@ -367,19 +402,20 @@ class CudaBackend {
     // relaxed: libraries may load a module lazily while we capture
     check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeRelaxed), "capture a decode step");
     cudaGraph_t captured = nullptr;
-    graph.kernels.clear();
-    const KernelLog log([&](std::string_view name) { add_kernel(graph.kernels, running_, name); });
+    graph.kernels = {};
     try {
+      const Noting noting(*this, graph.kernels);
       step();
       flush();
     } catch (...) {
-      chain_ = {};
+      forget();
       cudaStreamEndCapture(stream_.get(), &captured);
       if (captured) cudaGraphDestroy(captured);
       throw;
     }
     check(cudaStreamEndCapture(stream_.get(), &captured), "capture a decode step");
     graph.launches = kernel_nodes(captured);
+    describe_cuda(graph.kernels.launched);
     cudaGraphExec_t executable = nullptr;
     const cudaError_t status = cudaGraphInstantiate(&executable, captured, 0);
     cudaGraphDestroy(captured);
@@ -392,10 +428,13 @@ class CudaBackend {
   static constexpr int64_t kLeastCollected = 2 << 20;  // weights: smaller products are faster alone
 
   Stream stream_;
-  Chain chain_;
+  Chain chain_;                              // what has been collected
+  uint32_t joined_ = 0;                      // parts of its operations, a bit each
+  bool norm_last_ = false;                   // whether the last is a norm: it joins with the operation after it
   std::optional<Part> left_out_;             // time_parts: the part that is not launched
   Part running_ = Part::kNorms;              // that the last operation belongs to
   uint32_t seen_ = 0;                        // parts that occurred, a bit each
+  StepKernels* noted_ = nullptr;             // of the step that is noted
   std::vector<Mark>* marks_ = nullptr;       // of the work that is timed once
 };
 

@@ -122,7 +122,7 @@ class Session {
   virtual DecodeSamples prefill(std::span<const int32_t> ids, const std::function<void(int64_t)>& after_pass = {}) = 0;
   // Which kernels served the parts of the last decode steps or prefill: what the launchers chose when the step was captured
   // (CUDA) or ran.
-  virtual PartKernels kernels() const = 0;
+  virtual const StepKernels& kernels() const = 0;
   // Runs the last `steps` steps again, by part. CPU: each operation is timed. CUDA: the step without the part is
   // captured and timed; the difference is what the part costs in place, with its launches and without the overlap that
   // others lend it. Leaves caches, states and tokens unspecified.

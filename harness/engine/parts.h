@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/base/kernel_use.h"
+
 namespace kdabench {
 
 enum class Part {
@@ -39,6 +41,13 @@ inline const char* part_name(Part part) {
 
 // The kernels that served each part of a step, by the part's name, in the order in which they first ran.
 using PartKernels = std::map<std::string, std::vector<std::string>>;
+
+// Of a step: a kernel that serves several parts in one launch is named in each of them, and launched once.
+struct StepKernels {
+  PartKernels parts;
+  std::vector<KernelUse> launched;           // on a GPU
+};
+
 inline void add_kernel(PartKernels& kernels, Part part, std::string_view name) {
   std::vector<std::string>& of_part = kernels[part_name(part)];
   if (std::find(of_part.begin(), of_part.end(), name) == of_part.end()) of_part.emplace_back(name);

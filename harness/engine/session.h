@@ -204,7 +204,7 @@ class TransformerSession final : public Session {
     reset();
     require_room(std::vector<int64_t>(options_.batch, T), {});
     backend_.slowdown = options_.slowdown;
-    kernels_.clear();
+    kernels_ = {};
     std::vector<int32_t> piece;
     return backend_.time_once(kernels_, state_.next, [&] {
       for (int64_t first = 0; first < T; first += options_.forward_tokens) {
@@ -217,7 +217,7 @@ class TransformerSession final : public Session {
     });
   }
 
-  PartKernels kernels() const override { return kernels_; }
+  const StepKernels& kernels() const override { return kernels_; }
 
   StepParts breakdown(int64_t steps) override {
     const std::vector<int64_t> end = lengths_;
@@ -359,7 +359,7 @@ class TransformerSession final : public Session {
   std::vector<int64_t> lengths_;             // tokens cached, what the device holds in state_.lengths
   std::vector<View<int32_t, 2>> experts_, step_experts_;
   typename B::Graph graph_;
-  PartKernels kernels_;                      // of the last decode steps or prefill
+  StepKernels kernels_;                      // of the last decode steps or prefill
 };
 
 }  // namespace kdabench

@@ -39,7 +39,7 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_byte
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = 1;
-  KernelLog::note(name);
+  KernelLog::note({name, reinterpret_cast<const void*>(kernel), static_cast<int64_t>(shared_bytes)});
   check(cudaLaunchKernelEx(&config, kernel, Params(std::forward<Args>(args))...), text("launch ", name));
 }
 

@@ -150,7 +150,7 @@ void multiply(const Linear<Gpu, Out>& args, void* workspace, cudaStream_t stream
   CublasLt& lt = CublasLt::instance();
   const Plan& plan = lt.plan(key);
   const float one = 1, zero = 0;
-  KernelLog::note("cublaslt");
+  KernelLog::note({"cublaslt"});
   check(cublasLtMatmul(lt.handle(), plan.matmul.get(), &one, args.w.data, plan.w.get(), args.x.data, plan.x.get(),
                        &zero, args.y.data, plan.y.get(), args.y.data, plan.y.get(), &plan.algorithm, workspace,
                        kCublasLtWorkspaceBytes, stream),

@@ -1,5 +1,5 @@
 #pragma once
-// What the split decode uses of Hopper beyond kernels/base/device.cuh: tensor maps and the copies that read
+// What MLA and the experts use of Hopper beyond kernels/base/device.cuh: tensor maps and the copies that read
 // them, mbarriers, and wgmma with both operands in shared memory.
 
 #include <cuda.h>  // CUtensorMap; types only, the driver's function is asked for at run time

@@ -1,4 +1,4 @@
-"""Writes what run_all.py trains: FOLDER/jobs.json, jobs_rope.json and jobs_lengths.json. The order is that of starting.
+"""Writes what run_all.py trains, in the order of starting: FOLDER/jobs.json, jobs_rope.json, jobs_lengths.json, jobs_rate.json.
 
 python3 scripts/train/make_jobs.py scripts/train
 """
@@ -74,7 +74,16 @@ def main():
         "placement": [[None] * 4],
         "groups": {},
     }
-    for name, value in (("jobs.json", plan), ("jobs_rope.json", rope), ("jobs_lengths.json", lengths)):
+    # The baseline with rotary positions at the hybrids' own rate, and the length that the last queue had no time for.
+    rate = {
+        **rope,
+        "language_models": [{**model, "rate": 2e-3} for model in rope["language_models"]],
+        "synthetic": [synthetic("mqar", a, 1e-3, 0, 256) for a in pair] + [synthetic("palindrome", "gdn-h", 1e-3, 0, 256)],
+        "placement": [[0, 1, None, None, None]],
+        "groups": {"rope": rope["groups"]["rope"]},
+    }
+    plans = {"jobs.json": plan, "jobs_rope.json": rope, "jobs_lengths.json": lengths, "jobs_rate.json": rate}
+    for name, value in plans.items():
         (Path(sys.argv[1]) / name).write_text(json.dumps(value, indent=1) + "\n")
 
 

@@ -55,7 +55,7 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
     config = Config(architecture=job["architecture"], rope_theta=job.get("rope_theta", 0.0), eos_token_id=END)
     model = Model(config, compute, compiled).to(device)
     trainer = Trainer(model, job["rate"], job["steps"], warmup=200)
-    log, start, ended, total = [], time.time(), "steps", job["steps"]
+    log, start, ended, total = [], time.time(), "no", job["steps"]  # what a killed run leaves says no
 
     def record():
         return {
@@ -69,7 +69,7 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
             "rope_theta": job.get("rope_theta", 0.0),
             "phases": lm_data.phases(total, job["tokens"]),
             "parameters": model.parameter_count(),
-            "ended": ended,
+            "ended": "steps" if trainer.done == total else ended,
             "seconds": time.time() - start,
             "log": log,
         }
@@ -91,7 +91,7 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
                         **held_out.measure(model),
                     }
                 )
-                if time.time() > job.get("deadline", float("inf")):
+                if time.time() > job.get("deadline", float("inf")) and trainer.done < total:
                     ended = "time"
                 report(record())
                 if ended == "time":

@@ -69,7 +69,7 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
     trainer = Trainer(model, job["rate"], job["steps"])
     train = torch.Generator(device).manual_seed(1000 + job["seed"])  # the same data for every architecture
     curve, solved, start, loss = [], 0, time.time(), None
-    ended = "steps"
+    ended = "no"  # what a killed run leaves says no
     for step in range(job["steps"] + 1):
         if step % job["every"] == 0:
             held_out = torch.Generator(device).manual_seed(7)
@@ -85,12 +85,12 @@ def run(job, device, report, compute=torch.bfloat16, compiled=True):
             solved = solved + 1 if sequence >= 0.99 else 0
             if solved == 3:
                 ended = "solved"
+            elif step == job["steps"]:
+                ended = "steps"
             elif time.time() > job.get("deadline", float("inf")):
                 ended = "time"
             report({**job, "parameters": model.parameter_count(), "ended": ended, "curve": curve})
-            if ended != "steps":
-                break
-        if step == job["steps"]:
+        if ended != "no":
             break
         if task == "mqar":
             pairs = synthetic.easier(length, job["seed"] << 32 | step)

@@ -14,6 +14,7 @@
 #include "kernels/base/cuda.h"
 #include "kernels/base/fill.h"
 #include "kernels/base/kernel_log.h"
+#include "kernels/base/kernel_use.h"
 
 namespace kdabench::suites {
 
@@ -122,16 +123,28 @@ void measure(const GpuCase<Args>& c, benchmark::State& state) {
   const std::vector<Args> all = make_all(arena, stream.get());
 
   // Once outside the capture: libraries load their kernels.
-  std::vector<std::string> kernels;
+  std::vector<KernelUse> kernels;
   {
-    const KernelLog log([&](std::string_view name) {
-      if (std::find(kernels.begin(), kernels.end(), name) == kernels.end()) kernels.emplace_back(name);
-    });
+    const KernelLog log([&](const KernelLaunch& launch) { count_launch(kernels, launch); });
     for (const Args& args : all) c.run(args, scratch, stream.get());
   }
+  describe_cuda(kernels);
+  std::vector<std::string> names;
   std::string label;
-  for (const std::string& kernel : kernels) label += (label.empty() ? "" : ", ") + kernel;
+  int64_t registers = 0, local_bytes = 0;
+  for (const KernelUse& kernel : kernels) {
+    if (std::find(names.begin(), names.end(), kernel.name) == names.end()) {
+      names.push_back(kernel.name);
+      label += (label.empty() ? "" : ", ") + kernel.name;
+    }
+    registers = std::max(registers, kernel.registers);
+    local_bytes = std::max(local_bytes, kernel.local_bytes);
+  }
   state.SetLabel(label);
+  if (registers > 0) {                        // a counter has no words: the most of those in the label but a library's
+    state.counters["registers"] = static_cast<double>(registers);
+    state.counters["local_bytes"] = static_cast<double>(local_bytes);
+  }
   check(cudaStreamSynchronize(stream.get()), text("run ", c.name));
   double bytes = 0;
   for (int i = 0; i < launches; ++i) bytes += c.bytes_of ? c.bytes_of(all[i % copies]) : c.bytes;

@@ -57,13 +57,14 @@ std::vector<Value> new_rows(const MlaShape& s, const std::vector<int32_t>& lengt
 }
 
 // extra_context loosens the host's bound on the context beyond what the lengths need.
-void check_mla(const MlaShape& s, const char* kernel, int64_t extra_context = 0) {
+void check_mla(const MlaShape& s, const char* kernel, int64_t extra_context = 0,
+               MlaForm form = MlaForm::kAutomatic) {
   const uint64_t seed = fresh_seed();
   SCOPED_TRACE(described(s) + " seed " + std::to_string(seed));
   auto truth = mla_problem(s, seed);
   Mirror mirror(truth.as<Gpu>());
   auto args = mirror.args();
-  args.max_context += extra_context;
+  args.max_context += extra_context, args.form = form;
   ASSERT_EQ(mla_cuda_unsupported(args), "");
   ASSERT_STREQ(mla_cuda_kernel(args), kernel);
   mla_cpu(truth.args());
@@ -142,7 +143,7 @@ TEST(MlaCuda, OneLongSequenceAmongShortOnes) {
 TEST(MlaCuda, PrefillAtOffsets) {
   NEEDS_GPU();
   for (const bool is_big : {true, false})
-    for (const int64_t tokens : {5, 64, 65, 300})
+    for (const int64_t tokens : {5, 63, 64, 65, 127, 128, 129, 300})
       for (const int32_t offset : {0, 7, 130})
         for (const float theta : {0.f, 10000.f}) {
           MlaShape s = is_big ? big(4) : small(4);
@@ -162,18 +163,42 @@ TEST(MlaCuda, PrefillOfRaggedBatches) {
 
 TEST(MlaCuda, PrefillAcrossKeySegments) {
   NEEDS_GPU();
-  for (const int32_t offset : {7900, 8192, 16500}) {
-    MlaShape s = big(4);
-    s.tokens = 300, s.rope_theta = 10000, s.lengths = {offset};
-    check_mla(s, "expanded");
-    s.batch = 2, s.lengths = {offset, 0};
-    check_mla(s, "expanded");
-  }
+  for (const bool is_big : {true, false})
+    for (const int32_t offset : {32500, 32768, 65600}) {  // segments are of 32768
+      if (is_big && offset > 32500) continue;
+      MlaShape s = is_big ? big(2) : small(2);
+      s.tokens = 300, s.rope_theta = 10000, s.lengths = {offset};
+      check_mla(s, "expanded");
+      if (is_big) continue;
+      s.tokens = 150, s.batch = 2, s.lengths = {offset + 200, 0};
+      check_mla(s, "expanded");
+    }
+}
+
+TEST(MlaCuda, PrefillOfOneToken) {
+  NEEDS_GPU();
+  for (const bool is_big : {true, false})
+    for (const int32_t offset : {0, 1, 127, 128, 300}) {
+      MlaShape s = is_big ? big(4) : small(4);
+      s.batch = 2, s.lengths = {offset, 5};
+      check_mla(s, "expanded", 0, MlaForm::kExpanded);
+    }
+}
+
+// More tiles of queries than multiprocessors: blocks go on from one to the next.
+TEST(MlaCuda, PrefillOfManyTiles) {
+  NEEDS_GPU();
+  for (const bool is_big : {true, false})
+    for (const int32_t offset : {0, 77}) {
+      MlaShape s = is_big ? big(40) : small(40);
+      s.tokens = 600, s.lengths = {offset};
+      check_mla(s, "expanded");
+    }
 }
 
 TEST(MlaCuda, PrefillOfManyTokens) {
   NEEDS_GPU();
-  for (const int32_t offset : {7, 7000}) {  // the second one crosses a key segment
+  for (const int32_t offset : {7, 7000}) {
     MlaShape s = big(2);
     s.tokens = 2100, s.lengths = {offset};
     check_mla(s, "expanded");

@@ -111,7 +111,7 @@ TEST_P(ModelLawsCuda, StatesMayBeKeptInBf16) {
     law_decode_is_forward(*kept, 1, 300, {5e-3, 5e-3});
     const auto session = kept->open({.batch = 2, .capacity = 8, .forward_tokens = 4, .all_logits = false});
     session->decode(1);
-    const PartKernels kernels = session->kernels();
+    const PartKernels& kernels = session->kernels().parts;
     if (GetParam() != "mla") {
       EXPECT_EQ(kernels.at("recurrence"), (std::vector<std::string>{"kda_decode_low_rank_4_blocks"}));
     }
@@ -132,6 +132,41 @@ TEST_P(ModelLawsCuda, SmallestShapes) {
   law_forward_T_is_T_times_forward_1(*model, 1, 2, kTwoOrders);
   const auto session = model->open({.batch = 1, .capacity = 1, .forward_tokens = 1, .all_logits = false});
   EXPECT_EQ(session->decode(1).tokens.size(), 1u);
+}
+
+// Every kernel that serves a part is there with what it takes, and every node of the step's graph is a launch of one.
+void expect_resources(const StepKernels& kernels, const std::string& what) {
+  for (const auto& [part, names] : kernels.parts)
+    for (const std::string& name : names)
+      EXPECT_TRUE(std::any_of(kernels.launched.begin(), kernels.launched.end(),
+                              [&](const KernelUse& use) { return use.name == name; }))
+          << what << ": " << name << " of " << part;
+  for (const KernelUse& use : kernels.launched) {
+    EXPECT_GT(use.launches, 0) << what << ": " << use.name;
+    if (!use.function) continue;
+    EXPECT_NE(use.instance.find("_kernel"), std::string::npos) << what << ": " << use.name << " is " << use.instance;
+    EXPECT_GT(use.registers, 0) << what << ": " << use.instance;
+    EXPECT_LE(use.registers, 255) << what << ": " << use.instance;
+    EXPECT_EQ(use.local_bytes, 0) << what << ": " << use.instance << " has a stack frame";
+    EXPECT_LE(use.static_shared_bytes + use.dynamic_shared_bytes, 227 << 10) << what << ": " << use.instance;
+  }
+}
+
+TEST_P(ModelLawsCuda, KernelsSayWhatTheyTake) {
+  for (const int64_t batch : {1, 33}) {
+    const auto session = model->open({.batch = batch, .capacity = 80, .forward_tokens = 70, .all_logits = false});
+    const DecodeSamples step = session->decode(3);
+    const std::string what = "decode of " + std::to_string(batch);
+    expect_resources(session->kernels(), what);
+    int64_t launches = 0;
+    bool library = false;
+    for (const KernelUse& use : session->kernels().launched) launches += use.launches, library |= !use.function;
+    if (!library) EXPECT_EQ(launches, step.kernels) << what;
+    else EXPECT_GE(step.kernels, launches) << what << ": a call of a library is a kernel or more";
+    session->prefill(random_ids(70 * batch, model->options().config.vocab_size, 3));
+    EXPECT_FALSE(session->kernels().launched.empty());
+    expect_resources(session->kernels(), "prefill of " + std::to_string(batch));
+  }
 }
 
 // Every part of the step is found, and what is left out stays out of the next session's way.

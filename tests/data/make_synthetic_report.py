@@ -14,7 +14,21 @@ BYTES_PER_TOKEN_LAYER = 1152
 WEIGHT_BYTES = 6_000_000_000
 READ_BYTES_PER_S = 4.0e12
 BUDGET = 48 << 30
+# Of each kernel: the part that it serves, its instance, registers, local bytes, static and dynamic shared bytes.
+KERNELS = {"gemv": ("projections", "gemv_kernel<Bf16>", 62, 0, 1024, 131072),
+           "mla_split": ("attention", "mla_split_kernel", 104, 0, 1024, 186368),
+           "kda_decode": ("recurrence", "kda_decode_kernel<128, false, 1, 0>", 116, 0, 2592, 0),
+           "moe_few": ("experts", "few_kernel<8>", 153, 16, 16640, 147456)}
 FRACTION = {"mla": 0.66, "gdn-h": 0.63, "kimi-linear": 0.62}
+
+
+def kernels_of(model: str) -> tuple[dict, dict]:
+    names = [name for name in KERNELS if name != "kda_decode" or model != "mla"]
+    parts = dict.fromkeys(("projections", "attention", "recurrence", "experts", "dense", "head", "norms"))
+    parts.update({KERNELS[name][0]: name for name in names})
+    fields = ("instance", "registers", "local_bytes", "static_shared_bytes", "dynamic_shared_bytes")
+    rows = [{"name": name, "launches": 27, **dict(zip(fields, KERNELS[name][1:]))} for name in names]
+    return parts, {"kernels": rows, "reason": ""}
 
 
 def cell(model: str, context: int, protocol: str) -> dict:
@@ -54,6 +68,7 @@ def cell(model: str, context: int, protocol: str) -> dict:
                   "distinct_experts_source": ""},
         "samples": {"step_ns": step_ns, "sm_clock_hz": []},
     }
+    made["kernels"], made["resources"] = kernels_of(model)
     if not same_memory:
         parts = {"projections": 0.2 * WEIGHT_BYTES, "attention": cache, "recurrence": state,
                  "experts": 0.8 * WEIGHT_BYTES}
@@ -67,7 +82,7 @@ def cell(model: str, context: int, protocol: str) -> dict:
 
 def out_of_memory(model: str, context: int, protocol: str) -> dict:
     made = cell(model, context, protocol)
-    for speed in ("timing", "throughput", "floor", "samples", "breakdown"):
+    for speed in ("timing", "throughput", "floor", "samples", "breakdown", "kernels", "resources"):
         made.pop(speed, None)
     made["status"], made["status_reason"] = "oom", "wanted 49 GiB of cache, found 48 GiB free"
     return made
