@@ -32,6 +32,7 @@ struct DeltaShape {
   float lower_bound = 0;
   int64_t padding = 0;           // of the strided rows, in elements
   StateType state = StateType::kAccum;
+  bool low_rank = false;         // of rank K, as LowRankDeltaRule has them: `gate` (G = K) and `out_gate` are products
   int gates() const { return gate_dim == 0 ? key_dim : gate_dim; }
 };
 
@@ -71,9 +72,15 @@ struct DeltaProblem : ProblemBase<DeltaProblem, Types> {
   std::vector<typename Types::Accum> state;  // empty when the state is kept in bf16
   std::vector<Bf16> state_bf16;
   std::vector<int32_t> lengths;              // [B], tokens before
+  std::vector<Act> gate_low, out_gate_low;   // empty unless low_rank
+  std::vector<Weight> gate_up, out_gate_up;
 
   template <class Visit, class... P>
   static void fields(Visit&& visit, P&... p) {
+    visit("gate_low", p.gate_low...);
+    visit("gate_up", p.gate_up...);
+    visit("out_gate_low", p.out_gate_low...);
+    visit("out_gate_up", p.out_gate_up...);
     visit("qkv", p.qkv...);
     visit("gate", p.gate...);
     visit("beta", p.beta...);
@@ -114,7 +121,38 @@ struct DeltaProblem : ProblemBase<DeltaProblem, Types> {
     a.heads = s.heads, a.key_dim = s.key_dim, a.value_dim = s.value_dim, a.gate_dim = s.gates();
     return a;
   }
+  template <class Base>
+  LowRankDeltaRule<Types> low_rank_args_at(Base&& base) {
+    const int64_t B = shape.batch, H = shape.heads, K = shape.key_dim, V = shape.value_dim, padding = shape.padding;
+    LowRankDeltaRule<Types> a{args_at(base), {}, {}};
+    if (shape.gates() > 1)
+      a.gate = {padded(base(gate_low), B, 1, K, padding), View<Weight, 2>(base(gate_up), {H * K, K})};
+    a.out_gate = {padded(base(out_gate_low), B, 1, K, padding), View<Weight, 2>(base(out_gate_up), {H * V, K})};
+    return a;
+  }
 };
+
+// Gates of a low rank, [rows, channels]: logit(channel) and, of either sign, what 127 small terms and two large ones that
+// cancel leave. `product` is exact in double.
+template <class Act, class Weight, class Logit>
+void draw_low_rank(std::vector<Act>& low, std::vector<Weight>& up, std::vector<Act>& product, int64_t rows,
+                   int64_t channels, int64_t rank, int64_t padding, uint64_t seed, Logit&& logit) {
+  const Normal x(seed, "low"), w(seed, "up", 0.02f), large(seed, "large");
+  low = draw<Act>(rows, rank, padding, [&](int64_t i) { return i % rank == 0 ? 1 : i % rank < 3 ? 8 : x(i); });
+  up = draw<Weight>(channels, rank, 0, [&](int64_t i) {
+    const int64_t channel = i / rank, r = i % rank;
+    return r == 0 ? logit(channel) : r == 1 ? large(channel) : r == 2 ? -large(channel) : w(i);
+  });
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t channel = 0; channel < channels; ++channel) {
+      double sum = 0;
+      for (int64_t r = 0; r < rank; ++r)
+        sum += double(to_float(low[row * (rank + padding) + r])) * to_float(up[channel * rank + r]);
+      Act& to = product[row * (channels + padding) + channel];
+      if constexpr (std::is_same_v<Act, Bf16>) to = to_bf16(static_cast<float>(sum));
+      else to = static_cast<Act>(sum);
+    }
+}
 
 template <class Types = Cpu<double>>
 DeltaProblem<Types> delta_problem(const DeltaShape& s, uint64_t seed) {
@@ -137,6 +175,13 @@ DeltaProblem<Types> delta_problem(const DeltaShape& s, uint64_t seed) {
   p.gate = draw<Act>(rows, H * G, s.padding, [&](int64_t i) { return draw_gate(s.gate, gates, i); });
   p.beta = draw<Act>(rows, H, s.padding, [&](int64_t i) { return draw_beta(s.beta, betas, i); });
   p.out_gate = draw<Act>(rows, H * V, s.padding, Normal(seed, "out_gate"));
+  if (s.low_rank) {
+    if (G > 1)
+      draw_low_rank(p.gate_low, p.gate_up, p.gate, rows, H * G, K, s.padding, random_stream(seed, "gate products"),
+                    [&](int64_t i) { return draw_gate(s.gate, gates, i); });
+    draw_low_rank(p.out_gate_low, p.out_gate_up, p.out_gate, rows, H * V, K, s.padding,
+                  random_stream(seed, "output gate products"), Normal(seed, "out_gate"));
+  }
   p.conv = draw<Weight>(channels, s.conv_width, 0, Normal(seed, "conv", 0.5f));
   p.norm_weight = draw<Weight>(1, V, 0, [n = Normal(seed, "norm_weight", 0.2f)](int64_t i) { return 1 + n(i); });
   p.a_log = draw_exact<float>(H, Normal(seed, "a_log", 0.1f));

@@ -93,6 +93,7 @@ class CpuBackend {
     if (a.qkv.size[1] == 1) run(Part::kRecurrence, arena, "delta_rule_cpu", [&] { delta_rule_cpu(a); });
     else run(Part::kRecurrence, arena, "delta_rule_chunked_cpu", [&] { delta_rule_chunked_cpu(a); });
   }
+  bool low_rank_delta_rule(const LowRankDeltaRule<Types>&, Arena&) { return false; }  // see CudaBackend
 
   template <class Step>
   DecodeSamples time_steps(int64_t steps, Graph& graph, View<const int32_t, 1> next, Step&& step) {

@@ -141,6 +141,14 @@ class CudaBackend {
     delta_rule_cuda(a, arena, stream_.get());
   }
 
+  // Whether the recurrence takes the products of its gates along; otherwise they are products of their own.
+  bool low_rank_delta_rule(const LowRankDeltaRule<Types>& a, Arena& arena) {
+    if (!low_rank_delta_rule_cuda_unsupported(a).empty()) return false;
+    if (!launches(Part::kRecurrence, arena)) return true;
+    low_rank_delta_rule_cuda(a, stream_.get());
+    return true;
+  }
+
   // Runs `step` once into a graph (the first time), then replays it `steps` times with events and device timers around
   // each replay. The host only enqueues; it waits once, at the end.
   template <class Step>

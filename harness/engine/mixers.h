@@ -142,30 +142,22 @@ class DeltaMixer final : public Mixer<B> {
     const View<Act, 2> in = take_rows<Act>(arena, N, in_.size[0]);
     backend.linear(Linear<Types>{x, in_, in}, arena);
 
-    View<Act, 2> gate = in.slice(1, f_column_, H);
-    const View<Act, 2> out_gate = arena.take<Act>(N, key);
-    const Linear<Types> to_out_gate{in.slice(1, g_column_, K), g_b_, out_gate};
-    if (G > 1) {
-      gate = arena.take<Act>(N, key);
-      backend.linear_pair(LinearPair<Types>{Linear<Types>{in.slice(1, f_column_, K), f_b_, gate}, to_out_gate}, arena);
-    } else {
-      backend.linear(to_out_gate, arena);
-    }
-
-    const View<Act, 2> read = arena.take<Act>(N, key);
-    DeltaRule<Types> args;
-    args.conv = conv_;
-    args.a_log = a_log_;
-    args.dt_bias = dt_bias_;
-    args.norm_weight = norm_;
-    args.norm_eps = eps_;
-    args.lower_bound = lower_bound_;
-    args.state_type = state_type_;
-    args.states_at_rest = true;              // a pass touches a row's states once, and passes do not overlap
-    args.heads = static_cast<int>(H);
-    args.key_dim = args.value_dim = static_cast<int>(K);
-    args.gate_dim = static_cast<int>(G);
-    for (const Segment& segment : tokens.segments) {
+    const View<Act, 2> gate = G > 1 ? arena.take<Act>(N, key) : in.slice(1, f_column_, H);
+    const View<Act, 2> out_gate = arena.take<Act>(N, key), read = arena.take<Act>(N, key);
+    const View<Act, 2> out_gate_low = in.slice(1, g_column_, K), gate_low = in.slice(1, f_column_, G > 1 ? K : H);
+    const auto rule_of = [&](const Segment& segment) {
+      DeltaRule<Types> args;
+      args.conv = conv_;
+      args.a_log = a_log_;
+      args.dt_bias = dt_bias_;
+      args.norm_weight = norm_;
+      args.norm_eps = eps_;
+      args.lower_bound = lower_bound_;
+      args.state_type = state_type_;
+      args.states_at_rest = true;            // a pass touches a row's states once, and passes do not overlap
+      args.heads = static_cast<int>(H);
+      args.key_dim = args.value_dim = static_cast<int>(K);
+      args.gate_dim = static_cast<int>(G);
       args.qkv = by_sequence(in.slice(1, 0, 3 * key), segment);
       args.gate = by_sequence(gate, segment);
       args.beta = by_sequence(in.slice(1, beta_column_, H), segment);
@@ -175,7 +167,18 @@ class DeltaMixer final : public Mixer<B> {
       else args.state_bf16 = of_rows(state.recurrent_bf16, segment);
       args.lengths = of_rows(tokens.lengths, segment);
       args.out = by_sequence(read, segment);
-      backend.delta_rule(args, arena);
+      return args;
+    };
+    const auto multiplied_within = [&](const Segment& segment) {
+      LowRankDeltaRule<Types> args{rule_of(segment), {}, {by_sequence(out_gate_low, segment), g_b_}};
+      if (G > 1) args.gate = {by_sequence(gate_low, segment), f_b_};
+      return backend.low_rank_delta_rule(args, arena);
+    };
+    if (tokens.segments.size() != 1 || !multiplied_within(tokens.segments[0])) {
+      const Linear<Types> to_out_gate{out_gate_low, g_b_, out_gate};
+      if (G > 1) backend.linear_pair(LinearPair<Types>{Linear<Types>{gate_low, f_b_, gate}, to_out_gate}, arena);
+      else backend.linear(to_out_gate, arena);
+      for (const Segment& segment : tokens.segments) backend.delta_rule(rule_of(segment), arena);
     }
     backend.linear(Linear<Types>{read, out_, out}, arena);
   }

@@ -13,7 +13,7 @@
 namespace kdabench {
 
 enum class Part {
-  kProjections,   // the mixers' input, low-rank and output projections
+  kProjections,   // the mixers' input, low-rank (where the recurrence's kernel has not taken them) and output projections
   kAttention,     // MLA: append, absorb, attention over the latent cache, value up-projection
   kRecurrence,    // KDA and GDN: short convolution, gate, state update and read, output norm
   kExperts,       // router, routed and shared experts

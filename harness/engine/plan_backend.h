@@ -31,6 +31,7 @@ class PlanBackend {
   void moe(const Moe<Types>&, Arena&) {}
   void mla(const Mla<Types>&, Arena&) {}
   void delta_rule(const DeltaRule<Types>&, Arena&) {}
+  bool low_rank_delta_rule(const LowRankDeltaRule<Types>&, Arena&) { return false; }
 };
 
 }  // namespace kdabench

@@ -67,6 +67,23 @@ void delta_rule_cuda(const DeltaRule<Gpu>& args, Arena& scratch, cudaStream_t st
 // The reason why delta_rule_cuda cannot run this problem, or empty.
 std::string delta_rule_cuda_unsupported(const DeltaRule<Gpu>& args);
 
+// One token whose gates are still products of a low rank, w x. They stay in Accum: only inputs are rounded.
+template <class Types>
+struct LowRank {
+  View<const typename Types::Act, 3> x;      // [B, 1, R]  strided rows
+  View<const typename Types::Weight, 2> w;   // [channels, R]
+};
+template <class Types>
+struct LowRankDeltaRule {
+  DeltaRule<Types> rule;                     // T = 1; `out_gate`, and with G = K `gate`, are not read
+  LowRank<Types> gate;                       // H K channels; not read when G = 1
+  LowRank<Types> out_gate;                   // H V channels
+};
+// The products within the decode kernel, in place of a launch of their own in front of it.
+void low_rank_delta_rule_cuda(const LowRankDeltaRule<Gpu>& args, cudaStream_t stream);
+// The reason why it cannot run this problem, or why products of their own are faster, or empty.
+std::string low_rank_delta_rule_cuda_unsupported(const LowRankDeltaRule<Gpu>& args);
+
 // The recurrence alone, on ready q, k, v, g, beta: what the published kernels call KDA.
 template <class T>
 struct DeltaRecurrence {

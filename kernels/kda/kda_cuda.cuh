@@ -142,6 +142,8 @@ struct Chunked {
 };
 
 void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream);
+void launch_low_rank_decode(const LowRankDeltaRule<Gpu>& args, cudaStream_t stream);
+bool two_blocks_a_head(const DeltaRule<Gpu>& args);  // in decode
 void launch_chunks(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream);
 void launch_scan(const DeltaRule<Gpu>& args, const Chunked& tiles, cudaStream_t stream);
 

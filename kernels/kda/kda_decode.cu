@@ -6,14 +6,18 @@
 //   Work     A thread convolves one channel of q or k and one of v; q, k and the decay go round the block once.
 //            A warp owns V / (8 kSplit) rows of one head's state and a lane K / 32 channels of each: a row is
 //            one coalesced access. Loads of 8 rows are in flight before anything is computed, and where a head
-//            has two blocks before the kernels in front have finished. Lane r keeps v and o of row r.
+//            has several blocks before the kernels in front have finished. Lane r keeps v and o of row r.
+//   Low rank Where the gates are still products of a low rank, a head's blocks share the rows of both weights, which
+//            lie in registers before the wait. The decays go round the cluster; a block needs its own output gates only.
 //   Grid     (kSplit H, B) blocks of 8 warps; the kSplit blocks of a head are a cluster, which shares sum o^2
-//            for the norm. The second cluster barrier is also what orders the update of conv_state after its
+//            for the norm. The last cluster barrier is also what orders the update of conv_state after its
 //            readers.
-//   Cost     8 B H K V bytes (4 with a bf16 state), about 8 B H K V flops: bandwidth is the floor. H = 32 on one
-//            H200, CUDA graph: see kernels/README.md.
-//   Uses     sm_90a, K = V = 128: at most 128 registers, no spills, 1.6 KB shared (tests/check_registers.py).
-//   Limits   K = V in {64, 128}, G in {1, K}, conv width 4.
+//   Cost     8 B H K V bytes (4 with a bf16 state), about 8 B H K V flops, and 2 K (H G + H V) bytes of low-rank weights
+//            (with G = 1: 2 K H V): bandwidth is the floor. H = 32 on one H200, CUDA graph: see kernels/README.md.
+//   Uses     sm_90a, K = V = 128: at most 128 registers, no spills, 1.6 KB shared, 5.8 with a low rank
+//            (tests/check_registers.py). Low rank, KDA, fp32: 116 registers, or 84 with four blocks a head, which leaves
+//            room for a block of kernels/chain, of 88, on the same multiprocessor.
+//   Limits   K = V in {64, 128}, G in {1, K}, conv width 4; low rank K, two or four blocks a head.
 //   Checked  tests/cuda/test_kda_cuda.cpp, bounds in suites/bounds.h.
 
 #include <cooperative_groups.h>
@@ -116,9 +120,50 @@ struct Row<StateType::kAccum, N> {
   }
 };
 
-template <int K, bool kScalarGate, int kSplit, StateType kType>
-__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kBlocks<kType>)
-    kda_decode_kernel(const __grid_constant__ DeltaRule<Gpu> a) {
+// ---- products of a low rank, of a head shared by the kSplit blocks of its cluster, on the tensor cores -----------------
+// A warp has kShare rows of either weight, those of the gate in front, on the M side of the mma; in its columns stand two
+// vectors, the gate's in the even and the output gate's in the odd ones. A lane holds 8 neighbouring columns of every 32
+// (linear/weight_stream.cuh) of row lane / 4, and of the row 8 further on.
+template <int K, bool kScalarGate, int kSplit>
+struct LowRankTile {
+  static constexpr int kSteps = K / 32, kShare = K / (kWarps * kSplit), kGateRows = kScalarGate ? 0 : kShare;
+  static constexpr int kTileRows = kGateRows + kShare, kHalves = kTileRows > 8 ? 2 : 1;
+  uint4 w[kHalves][kSteps];
+
+  // `gate` and `out_gate`: the warp's first rows.
+  __device__ void load(const bf16* gate, const bf16* out_gate, int lane) {
+#pragma unroll
+    for (int i = 0; i < kHalves; ++i) {
+      const int row = i * 8 + lane / 4;
+      const bf16* const from = row < kGateRows ? gate + row * K : out_gate + (row - kGateRows) * K;
+#pragma unroll
+      for (int s = 0; s < kSteps; ++s) {
+        w[i][s] = make_uint4(0, 0, 0, 0);
+        if (row >= kTileRows) continue;
+        const device::Bf16x8 v = device::load_stream(from + s * 32 + lane % 4 * 8);
+        w[i][s] = *reinterpret_cast<const uint4*>(&v);
+      }
+    }
+  }
+  // x: the lane's first 8 numbers of the vector that the parity of lane / 4 says; the next are 32 numbers on. `gate` of row
+  // lane / 4 where there is one, `out_gate` of row lane.
+  __device__ void multiply(const uint4* x, int lane, float& gate, float& out_gate) const {
+    float sums[2][4] = {};
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+      const uint4 low = w[0][s], high = kHalves > 1 ? w[kHalves - 1][s] : make_uint4(0, 0, 0, 0), v = x[4 * s];
+      device::mma_16x8x16(sums[0], {low.x, high.x, low.y, high.y}, {v.x, v.y});
+      device::mma_16x8x16(sums[1], {low.z, high.z, low.w, high.w}, {v.z, v.w});
+    }
+    gate = sums[0][0] + sums[1][0];
+    constexpr int kOdd = kHalves > 1 ? 3 : 1, kFirst = kHalves > 1 ? 0 : kGateRows;
+    out_gate = __shfl_sync(0xffffffffu, sums[0][kOdd] + sums[1][kOdd], (kFirst + lane) % 8 * 4);
+  }
+};
+
+template <int K, bool kScalarGate, int kSplit, StateType kType, bool kLowRank>
+__device__ __forceinline__ void decode(const LowRankDeltaRule<Gpu>& args) {
+  const DeltaRule<Gpu>& a = args.rule;
   constexpr int V = K, N = K / 32;
   constexpr int kRows = V / (kWarps * kSplit), kBatch = kRows < 8 ? kRows : 8, kBatches = kRows / kBatch;
   using StateRow = Row<kType, N>;
@@ -135,6 +180,10 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kB
   const int first_row = (part * kWarps + warp) * kRows;
   const bool has_row = lane < kRows;
   const int64_t row = int64_t{h} * V + first_row + (has_row ? lane : 0), v_channel = 2 * heads * K + row;
+  // Of a low rank, a warp's rows are also those of its share of the gate.
+  using Tile = LowRankTile<K, kScalarGate, kSplit>;
+  const bool has_gate = kLowRank ? lane / 4 < Tile::kShare : static_cast<int>(threadIdx.x) < K;
+  const int gate_channel = kLowRank ? first_row + (has_gate ? lane / 4 : 0) : mine % K;
 
   // Weights, which are written by no kernel, may be read before the kernels in front have finished, and so may states
   // at rest. Where blocks outnumber the multiprocessors that only delays the weights.
@@ -142,7 +191,7 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kB
   const bf16* conv = device::as_bf16(a.conv.data);
   qk.load_taps(conv, qk_channel);
   v_in.load_taps(conv, v_channel);
-  const float log_rate = a.a_log.data[h], bias = a.dt_bias.data[kScalarGate ? h : h * K + mine % K];
+  const float log_rate = a.a_log.data[h], bias = a.dt_bias.data[kScalarGate ? h : h * K + gate_channel];
   const float norm_weight = to_float(a.norm_weight.data[first_row + (has_row ? lane : 0)]);
   auto* const state = state_of<kType>(a, b, h) + int64_t{first_row} * K + lane * N;
   bf16* const conv_state = device::as_bf16(a.conv_state.data) + b * a.conv_state.stride[0];
@@ -157,29 +206,67 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kB
   };
   const bool early = kSplit > 1 && a.states_at_rest;
   if (early) load_states();
+  Tile tile;
+  if constexpr (kLowRank) {
+    const int64_t first = (int64_t{h} * K + first_row) * K;
+    tile.load(kScalarGate ? nullptr : device::as_bf16(args.gate.w.data) + first,
+              device::as_bf16(args.out_gate.w.data) + first, lane);
+  }
   if constexpr (kSplit > 1)
     cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
   device::wait_for_previous();
-  device::let_next_start();  // not before the wait: measured 0.5 us slower at B = 1 (CUDA graph, H200)
+  // Not before the wait: measured 0.5 us slower at B = 1 (CUDA graph, H200). What comes next asks for as many weights as
+  // a multiprocessor holds, behind which this kernel's own reads wait; with four blocks a head that costs more than it
+  // brings forward (kernels/README.md, row 5c).
+  constexpr bool kHolds = kLowRank && kSplit == 4;
+  if constexpr (!kHolds) device::let_next_start();
 
   const bf16* const qkv = device::as_bf16(a.qkv.data) + b * a.qkv.stride[0];
   qk.load_now(qkv, qk_channel);
   v_in.load_now(qkv, v_channel);
-  const float gate = to_float(a.gate.data[b * a.gate.stride[0] + (kScalarGate ? h : h * K + mine % K)]);
+  uint4 low;  // a lane 8 numbers: the first K / 8 lanes of what the gate is made of, the next of the output gate's
+  if constexpr (kLowRank) {
+    const LowRank<Gpu>& from = kScalarGate || lane >= K / 8 ? args.out_gate : args.gate;
+    low = *reinterpret_cast<const uint4*>(device::as_bf16(from.x.data) + b * from.x.stride[0] + lane % (K / 8) * 8);
+  }
   const float beta_logit = to_float(a.beta.data[b * a.beta.stride[0] + h]);
-  const float out_gate = to_float(a.out_gate.data[b * a.out_gate.stride[0] + row]);
+  float gate = 0, out_gate = 0;
+  if constexpr (kScalarGate || !kLowRank)
+    gate = to_float(a.gate.data[b * a.gate.stride[0] + (kScalarGate ? h : h * K + gate_channel)]);
+  if constexpr (!kLowRank) out_gate = to_float(a.out_gate.data[b * a.out_gate.stride[0] + row]);
   uint32_t seed = 0;
   if constexpr (kType == StateType::kBf16Stochastic)
     seed = rounding_seed(a.lengths.data[b], h) + static_cast<uint32_t>(first_row * K + lane * N) / 2 * kRoundingPair;
   if (!early) load_states();
 
+  if constexpr (kLowRank) {
+    __shared__ uint4 vectors[kWarps][K / 4];
+    if (lane < K / 4) vectors[warp][lane] = low;
+    __syncwarp();
+    if constexpr (kHolds && kScalarGate) device::let_next_start();
+    float product;
+    tile.multiply(vectors[warp] + lane / 4 % 2 * (K / 8) + lane % 4, lane, product, out_gate);
+    if constexpr (!kScalarGate) gate = product;
+  }
   const float rate = expf(log_rate), v = v_in.output(), out_scale = norm_weight * device::sigmoid(out_gate);
   float d[N], k[N], qq = 0, kk = 0, kq = 0;
   if (threadIdx.x < 2 * K) q_and_k[mine] = qk.output();
-  if constexpr (kScalarGate) d[0] = exp_of(log_decay(gate + bias, rate, a.lower_bound));
-  else if (threadIdx.x < K) decay[mine] = exp_of(log_decay(gate + bias, rate, a.lower_bound));
-  __syncthreads();
+  const auto decay_of = [&] { return exp_of(log_decay(gate + bias, rate, a.lower_bound)); };
+  if constexpr (kScalarGate) {
+    d[0] = decay_of();
+    __syncthreads();
+  } else if constexpr (kLowRank) {  // every block of the head needs all of its decays; four lanes have the same one
+    const float decayed = decay_of();
+    cluster.barrier_wait();
+    if (has_gate && lane % 4 < kSplit) *cluster.map_shared_rank(&decay[gate_channel], lane % 4) = decayed;
+    cluster.barrier_arrive();
+    cluster.barrier_wait();
+    if constexpr (kHolds) device::let_next_start();
+  } else {
+    if (has_gate) decay[gate_channel] = decay_of();
+    __syncthreads();
+  }
   const auto q_raw = load_floats<N>(q_and_k + lane * N), k_raw = load_floats<N>(q_and_k + K + lane * N);
 #pragma unroll
   for (int n = 0; n < N; ++n) {
@@ -240,7 +327,7 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kB
   const float square = device::warp_sum(has_row ? o * o : 0.f);
   if constexpr (kSplit > 1) {
     static_assert(kBatches == 1);
-    cluster.barrier_wait();
+    if constexpr (kScalarGate || !kLowRank) cluster.barrier_wait();
     if (lane < kSplit) *cluster.map_shared_rank(&partial[part][warp], lane) = square;
     cluster.barrier_arrive();  // before anything is stored: it waits for stores in flight
     update(0);
@@ -261,33 +348,64 @@ __global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kB
   if (kSplit > 1 && part == 0 && threadIdx.x < 2 * K) qk.store_shifted(conv_state, qk_channel);  // all have read it
 }
 
-template <int K, bool kScalarGate, StateType kType>
-void launch_split(const DeltaRule<Gpu>& args, cudaStream_t stream) {
-  const int64_t B = args.qkv.size[0], H = args.heads, states = B * H, chip = device::multiprocessors();
-  const auto run = [&](auto* kernel, int split, const char* name) {
-    device::launch(kernel, dim3(split * H, B), dim3(32 * kWarps), 0, stream, name, args);
-  };
-  // Few heads: two blocks a head, so that more multiprocessors have some. Many: one, and no cluster to wait for.
-  if (states <= chip) run(kda_decode_kernel<K, kScalarGate, 2, kType>, 2, "kda_decode_2_blocks");
-  else run(kda_decode_kernel<K, kScalarGate, 1, kType>, 1, "kda_decode_1_block");
+template <int K, bool kScalarGate, int kSplit, StateType kType>
+__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, kBlocks<kType>)
+    kda_decode_kernel(const __grid_constant__ LowRankDeltaRule<Gpu> args) {
+  decode<K, kScalarGate, kSplit, kType, false>(args);
 }
 
-template <StateType kType>
-void launch_type(const DeltaRule<Gpu>& args, cudaStream_t stream) {
-  const bool scalar = args.gate_dim == 1;
-  if (args.key_dim == 128)
-    scalar ? launch_split<128, true, kType>(args, stream) : launch_split<128, false, kType>(args, stream);
-  else scalar ? launch_split<64, true, kType>(args, stream) : launch_split<64, false, kType>(args, stream);
+template <int K, bool kScalarGate, int kSplit, StateType kType>
+__global__ void __cluster_dims__(kSplit, 1, 1) __launch_bounds__(32 * kWarps, 2)
+    kda_decode_low_rank_kernel(const __grid_constant__ LowRankDeltaRule<Gpu> args) {
+  decode<K, kScalarGate, kSplit, kType, true>(args);
+}
+
+template <int K, bool kScalarGate, StateType kType, bool kLowRank>
+void launch_split(const LowRankDeltaRule<Gpu>& args, cudaStream_t stream) {
+  const auto run = [&](auto* kernel, int split, const char* name) {
+    device::launch(kernel, dim3(split * args.rule.heads, args.rule.qkv.size[0]), dim3(32 * kWarps), 0, stream, name,
+                   args);
+  };
+  if constexpr (kLowRank) {
+    if (4 * args.rule.qkv.size[0] * args.rule.heads <= device::multiprocessors())
+      run(kda_decode_low_rank_kernel<K, kScalarGate, 4, kType>, 4, "kda_decode_low_rank_4_blocks");
+    else run(kda_decode_low_rank_kernel<K, kScalarGate, 2, kType>, 2, "kda_decode_low_rank_2_blocks");
+  } else {
+    if (two_blocks_a_head(args.rule)) run(kda_decode_kernel<K, kScalarGate, 2, kType>, 2, "kda_decode_2_blocks");
+    else run(kda_decode_kernel<K, kScalarGate, 1, kType>, 1, "kda_decode_1_block");
+  }
+}
+
+template <StateType kType, bool kLowRank>
+void launch_type(const LowRankDeltaRule<Gpu>& args, cudaStream_t stream) {
+  const bool scalar = args.rule.gate_dim == 1;
+  if (args.rule.key_dim == 128)
+    scalar ? launch_split<128, true, kType, kLowRank>(args, stream)
+           : launch_split<128, false, kType, kLowRank>(args, stream);
+  else
+    scalar ? launch_split<64, true, kType, kLowRank>(args, stream)
+           : launch_split<64, false, kType, kLowRank>(args, stream);
+}
+
+template <bool kLowRank>
+void launch_any(const LowRankDeltaRule<Gpu>& args, cudaStream_t stream) {
+  switch (args.rule.state_type) {
+    case StateType::kAccum: return launch_type<StateType::kAccum, kLowRank>(args, stream);
+    case StateType::kBf16: return launch_type<StateType::kBf16, kLowRank>(args, stream);
+    case StateType::kBf16Stochastic: return launch_type<StateType::kBf16Stochastic, kLowRank>(args, stream);
+  }
 }
 
 }  // namespace
 
-void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream) {
-  switch (args.state_type) {
-    case StateType::kAccum: return launch_type<StateType::kAccum>(args, stream);
-    case StateType::kBf16: return launch_type<StateType::kBf16>(args, stream);
-    case StateType::kBf16Stochastic: return launch_type<StateType::kBf16Stochastic>(args, stream);
-  }
+// Few heads: two blocks a head, so that more multiprocessors have some. Many: one, and no cluster to wait for. With a low
+// rank, four where they fit: weights and states that are read while the kernel in front still runs then take as much
+// from each multiprocessor as from any other, where all have equal shares of that kernel.
+bool two_blocks_a_head(const DeltaRule<Gpu>& args) {
+  return args.qkv.size[0] * args.heads <= device::multiprocessors();
 }
+
+void launch_decode(const DeltaRule<Gpu>& args, cudaStream_t stream) { launch_any<false>({args, {}, {}}, stream); }
+void launch_low_rank_decode(const LowRankDeltaRule<Gpu>& args, cudaStream_t stream) { launch_any<true>(args, stream); }
 
 }  // namespace kdabench::kda

@@ -49,6 +49,16 @@ bool aligned(const View<T, 3>& view) {
          view.stride[1] % 4 == 0 && view.stride[2] == 1;
 }
 
+// Weights and inputs of a low rank are read 16 bytes at a time.
+bool aligned(const LowRank<Gpu>& low) {
+  return reinterpret_cast<uintptr_t>(low.x.data) % 16 == 0 && reinterpret_cast<uintptr_t>(low.w.data) % 16 == 0 &&
+         low.x.stride[0] % 8 == 0 && low.x.stride[2] == 1 && low.w.stride[0] == low.w.size[1] && low.w.stride[1] == 1;
+}
+bool fits(const LowRank<Gpu>& low, int64_t sequences, int64_t channels, int64_t rank) {
+  return low.x.size[0] == sequences && low.x.size[1] == 1 && low.x.size[2] == rank && low.w.size[0] == channels &&
+         low.w.size[1] == rank;
+}
+
 }  // namespace
 }  // namespace kda
 
@@ -75,6 +85,33 @@ std::string delta_rule_cuda_unsupported(const DeltaRule<Gpu>& args) {
   if (args.qkv.size[0] > 65535 || args.heads > 65535)
     return "delta rule: at most 65535 sequences and heads a call.";
   return "";
+}
+
+std::string low_rank_delta_rule_cuda_unsupported(const LowRankDeltaRule<Gpu>& args) {
+  const DeltaRule<Gpu>& rule = args.rule;
+  const std::string reason = delta_rule_cuda_unsupported(rule);
+  if (!reason.empty()) return reason;
+  const int64_t B = rule.qkv.size[0], T = rule.qkv.size[1], K = rule.key_dim;
+  if (T != 1) return text("low-rank delta rule: ", T, " tokens a sequence; the kernel takes 1.");
+  const auto taken = [&](const LowRank<Gpu>& low) { return kda::fits(low, B, rule.heads * K, K) && kda::aligned(low); };
+  if (!taken(args.out_gate) || (rule.gate_dim > 1 && !taken(args.gate)))
+    return text("low-rank delta rule: wanted x [", B, ", 1, ", K, "] and w [", rule.heads * K, ", ", K,
+                "] with rows at multiples of 16 bytes.");
+  if (!kda::two_blocks_a_head(rule))
+    return text("low-rank delta rule: ", B * rule.heads, " heads of all sequences; beyond the number of multiprocessors "
+                "products of their own are faster.");
+  // Blocks that have a second one beside them on their multiprocessor are late, and the more so the more each reads.
+  const int64_t chip = device::multiprocessors(), blocks = 2 * B * rule.heads, more = blocks % chip;
+  if (rule.gate_dim > 1 && blocks > chip && more > 0 && more < chip * 3 / 4)
+    return text("low-rank delta rule: ", blocks, " blocks on ", chip, " multiprocessors; where so few have one more than "
+                "others, products of their own are faster.");
+  return "";
+}
+
+void low_rank_delta_rule_cuda(const LowRankDeltaRule<Gpu>& args, cudaStream_t stream) {
+  const std::string reason = low_rank_delta_rule_cuda_unsupported(args);
+  require(reason.empty(), reason);
+  if (args.rule.qkv.size[0] > 0 && args.rule.heads > 0) kda::launch_low_rank_decode(args, stream);
 }
 
 void delta_rule_cuda(const DeltaRule<Gpu>& args, Arena& scratch, cudaStream_t stream) {

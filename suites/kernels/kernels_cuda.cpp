@@ -141,42 +141,83 @@ void add_pointwise() {
 }
 
 // KDA (one gate a channel) or GDN (one a head).
+DeltaRule<Gpu> delta_args(Tensors& t, int64_t gates, int64_t batch, int64_t tokens, StateType state_type) {
+  const int64_t channels = 3 * kHeads * kHeadDim;
+  DeltaRule<Gpu> a;
+  a.qkv = t.normal(1, batch, tokens, channels);
+  a.gate = t.normal(1, batch, tokens, kHeads * gates);
+  a.beta = t.normal(1, batch, tokens, kHeads);
+  a.out_gate = t.normal(1, batch, tokens, kHeads * kHeadDim);
+  a.conv = t.normal(0.5f, channels, 4);
+  a.a_log = t.normal<float>(0.1f, kHeads);
+  a.dt_bias = t.normal<float>(0.1f, kHeads * gates);
+  a.norm_weight = t.normal(1, kHeadDim);
+  a.norm_eps = 1e-5f;
+  a.lower_bound = 0;
+  a.conv_state = t.normal(1, batch, channels, 3);
+  a.state_type = state_type;
+  if (state_type != StateType::kAccum) a.state_bf16 = t.normal(0.1f, batch, kHeads, kHeadDim, kHeadDim);
+  else a.state = t.normal<float>(0.1f, batch, kHeads, kHeadDim, kHeadDim);
+  a.states_at_rest = true;  // the launch before has another copy
+  a.lengths = t.constant(int32_t{1000}, batch);
+  a.out = t.normal(1, batch, tokens, kHeads * kHeadDim);
+  a.heads = kHeads, a.key_dim = kHeadDim, a.value_dim = kHeadDim;
+  a.gate_dim = static_cast<int>(gates);
+  return a;
+}
+double delta_bytes(int64_t gates, int64_t batch, int64_t tokens, StateType state_type) {
+  const int64_t channels = 3 * kHeads * kHeadDim;
+  const double state = (state_type != StateType::kAccum ? 2. : 4.) * kHeads * kHeadDim * kHeadDim;
+  const double row = 2. * (channels + kHeads * (gates + 1 + 2 * kHeadDim));
+  return batch * (2 * state + 2 * 6. * channels + tokens * row);
+}
 void add_delta(const std::string& name, int64_t gates, int64_t batch, int64_t tokens,
                StateType state_type = StateType::kAccum) {
-  const int64_t channels = 3 * kHeads * kHeadDim;
-  const bool bf16 = state_type != StateType::kAccum;
-  const double state = (bf16 ? 2. : 4.) * kHeads * kHeadDim * kHeadDim, row = 2. * (channels + kHeads * (gates + 1 + 2 * kHeadDim));
   const std::string shape = tokens == 1 ? "decode/B=" + std::to_string(batch) : "prefill/T=" + std::to_string(tokens);
   add_gpu<DeltaRule<Gpu>>({.name = name + "/" + shape,
                            .tokens = batch * tokens,
-                           .bytes = batch * (2 * state + 2 * 6. * channels + tokens * row),
+                           .bytes = delta_bytes(gates, batch, tokens, state_type),
                            .flops = 0,
-                           .make = [=](Tensors& t) {
-                             DeltaRule<Gpu> a;
-                             a.qkv = t.normal(1, batch, tokens, channels);
-                             a.gate = t.normal(1, batch, tokens, kHeads * gates);
-                             a.beta = t.normal(1, batch, tokens, kHeads);
-                             a.out_gate = t.normal(1, batch, tokens, kHeads * kHeadDim);
-                             a.conv = t.normal(0.5f, channels, 4);
-                             a.a_log = t.normal<float>(0.1f, kHeads);
-                             a.dt_bias = t.normal<float>(0.1f, kHeads * gates);
-                             a.norm_weight = t.normal(1, kHeadDim);
-                             a.norm_eps = 1e-5f;
-                             a.lower_bound = 0;
-                             a.conv_state = t.normal(1, batch, channels, 3);
-                             a.state_type = state_type;
-                             if (bf16) a.state_bf16 = t.normal(0.1f, batch, kHeads, kHeadDim, kHeadDim);
-                             else a.state = t.normal<float>(0.1f, batch, kHeads, kHeadDim, kHeadDim);
-                             a.states_at_rest = true;  // the launch before has another copy
-                             a.lengths = t.constant(int32_t{1000}, batch);
-                             a.out = t.normal(1, batch, tokens, kHeads * kHeadDim);
-                             a.heads = kHeads, a.key_dim = kHeadDim, a.value_dim = kHeadDim;
-                             a.gate_dim = static_cast<int>(gates);
-                             return a;
-                           },
+                           .make = [=](Tensors& t) { return delta_args(t, gates, batch, tokens, state_type); },
                            .run = delta_rule_cuda,
                            .unsupported = delta_rule_cuda_unsupported,
                            .least_copies = 2});
+}
+
+// One token with the low-rank products of its gates, in the recurrence's kernel or (`apart`) in front of it.
+void add_low_rank_delta(const std::string& name, int64_t gates, int64_t batch, bool apart) {
+  using Args = LowRankDeltaRule<Gpu>;
+  const auto row_major = [](const View<const Bf16, 3>& x) { return View<const Bf16, 2>(x.data, {x.size[0], x.size[2]}); };
+  const auto product = [=](const LowRank<Gpu>& low, const View<const Bf16, 3>& y) {
+    return Linear<Gpu>{row_major(low.x), low.w, View<Bf16, 2>(const_cast<Bf16*>(y.data), {y.size[0], y.size[2]})};
+  };
+  const auto run_apart = [=](const Args& a, Arena& arena, cudaStream_t stream) {
+    const Linear<Gpu> out_gate = product(a.out_gate, a.rule.out_gate);
+    if (gates > 1) linear_pair_cuda({product(a.gate, a.rule.gate), out_gate}, arena, stream);
+    else linear_cuda(out_gate, arena, stream);
+    delta_rule_cuda(a.rule, arena, stream);
+  };
+  const double weights = (gates > 1 ? 2 : 1) * 2. * kHeads * kHeadDim * kHeadDim;
+  add_gpu<Args>({.name = name + (apart ? "_low_rank_apart" : "_low_rank") + "/decode/B=" + std::to_string(batch),
+                 .tokens = batch,
+                 .bytes = delta_bytes(gates, batch, 1, StateType::kAccum) + weights,
+                 .flops = 0,
+                 .make = [=](Tensors& t) {
+                   Args a{delta_args(t, gates, batch, 1, StateType::kAccum), {}, {}};
+                   const auto low = [&] {
+                     return LowRank<Gpu>{t.normal(1, batch, int64_t{1}, kHeadDim),
+                                         t.normal(0.02f, kHeads * kHeadDim, kHeadDim)};
+                   };
+                   if (gates > 1) a.gate = low();
+                   a.out_gate = low();
+                   return a;
+                 },
+                 .run = apart ? std::function<void(const Args&, Arena&, cudaStream_t)>(run_apart)
+                              : [](const Args& a, Arena& arena, cudaStream_t stream) {
+                                  if (!arena.measuring()) low_rank_delta_rule_cuda(a, stream);
+                                },
+                 .unsupported = low_rank_delta_rule_cuda_unsupported,
+                 .least_copies = 2});
 }
 
 // Decode: `context` tokens are cached. Prefill: `tokens` tokens of an empty cache.
@@ -248,6 +289,11 @@ bool add_cuda_benchmarks() {
     add_delta("kda_bf16_stochastic", kHeadDim, b, 1, StateType::kBf16Stochastic);
     add_delta("gdn", 1, b, 1);
   }
+  for (const int64_t b : {1, 2, 4})
+    for (const bool apart : {false, true}) {
+      add_low_rank_delta("kda", kHeadDim, b, apart);
+      add_low_rank_delta("gdn", 1, b, apart);
+    }
   const std::pair<int64_t, std::vector<int64_t>> kMlaDecode[] = {
       {1, {4 << 10, 16 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20}},
       {4, {16 << 10, 128 << 10, 1 << 20}},

@@ -255,13 +255,8 @@ TEST(KdaCuda, PiecesOfASequenceGiveTheWhole) {
 TEST(KdaCuda, EqualGatesAreOneGate) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   for (const int64_t tokens : {1, 65, 200}) {
-    DeltaShape shape{.batch = 2,
-                     .tokens = tokens,
-                     .heads = 3,
-                     .key_dim = 128,
-                     .value_dim = 128,
-                     .gate_dim = 1,
-                     .gate = GateKind::kUnbounded};
+    const DeltaShape shape{.batch = 2, .tokens = tokens, .heads = 3, .key_dim = 128, .value_dim = 128, .gate_dim = 1,
+                           .gate = GateKind::kUnbounded};
     const auto one = delta_problem<Gpu>(shape, fresh_seed());
     auto equal = one;
     equal.shape.gate_dim = 128;
@@ -303,6 +298,138 @@ TEST(KdaCuda, AGraphGivesTheSameBits) {
     EXPECT_TRUE(std::equal(got.out.begin(), got.out.end(), want.out.begin(), same)) << "T = " << tokens;
     EXPECT_TRUE(std::equal(got.conv_state.begin(), got.conv_state.end(), want.conv_state.begin(), same));
   }
+}
+
+// ---- gates whose products of a low rank the decode kernel takes along ------------------------------------------------
+
+// A quarter of the multiprocessors: as many heads have four blocks each, four times as many have two.
+int64_t quarter_chip() {
+  int count = 0;
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0), "count multiprocessors");
+  return count / 4;
+}
+LowRankDeltaRule<Gpu> low_rank_args(Mirror<DeltaProblem<Gpu>>& mirror) {
+  return mirror.host().low_rank_args_at([&](auto& vector) { return mirror.pointer(vector); });
+}
+// The problem as the kernel gets it: the products that it must not read are NaN.
+DeltaProblem<Gpu> without_products(DeltaProblem<Gpu> problem) {
+  if (problem.shape.gates() > 1) problem.gate = poison<Bf16>(int64_t(problem.gate.size()));
+  problem.out_gate = poison<Bf16>(int64_t(problem.out_gate.size()));
+  return problem;
+}
+DeltaProblem<Gpu> run_low_rank(const DeltaProblem<Gpu>& problem, bool early = false) {
+  Mirror mirror(without_products(problem));
+  run_cuda([&](Arena& scratch, cudaStream_t stream) {
+    if (scratch.measuring()) return;
+    LowRankDeltaRule<Gpu> args = low_rank_args(mirror);
+    args.rule.states_at_rest = early;
+    low_rank_delta_rule_cuda(args, stream);
+  });
+  return mirror.download();
+}
+bool same_bits(const DeltaProblem<Gpu>& a, const DeltaProblem<Gpu>& b) {
+  const auto same = [](const std::vector<Bf16>& x, const std::vector<Bf16>& y) {
+    return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](Bf16 p, Bf16 q) { return p.bits == q.bits; });
+  };
+  return a.state == b.state && same(a.state_bf16, b.state_bf16) && same(a.out, b.out) && same(a.conv_state, b.conv_state);
+}
+
+TEST(KdaCuda, LowRankGatesMatchTheTruth) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  const uint64_t seed = fresh_seed();
+  for (Case c : ugly_cases())
+    for (const int dim : {64, 128})
+      for (const int gates : {dim, 1})
+        for (const StateType type : kStateTypes)
+          for (const auto& [B, heads] : {std::pair{2, 3}, {1, 1}, {1, 0}, {2, 0}, {4, 0}}) {
+            const int H = heads > 0 ? heads : static_cast<int>(quarter_chip());
+            if (H > 3 && c.shape.gate != GateKind::kUnbounded && c.shape.padding == 0) continue;
+            SCOPED_TRACE(testing::Message() << c.name << ", B = " << B << ", H = " << H << ", K = " << dim << ", G = "
+                                            << gates << ", state " << static_cast<int>(type));
+            DeltaShape& s = c.shape;
+            s.low_rank = true, s.batch = B, s.heads = H, s.key_dim = s.value_dim = dim, s.gate_dim = gates, s.state = type;
+            auto want = delta_problem(s, seed);
+            const auto got = run_low_rank(want.as<Gpu>(), B == 2);
+            delta_rule_cpu(want.args());
+            expect_close(got, want, decode_bounds(s));
+          }
+}
+
+// A sequence gives the same bits alone and in company, and again, with its states read early or not.
+TEST(KdaCuda, LowRankGatesGiveTheSameBits) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int gates : {128, 1})
+    for (const StateType type : kStateTypes) {
+      const auto problem = delta_problem<Gpu>({.batch = 3, .heads = 4, .key_dim = 128, .value_dim = 128,
+                                               .gate_dim = gates, .state = type, .low_rank = true}, fresh_seed());
+      const auto together = run_low_rank(problem);
+      EXPECT_TRUE(same_bits(run_low_rank(problem, true), together)) << "G = " << gates;
+      Mirror mirror(without_products(problem));
+      for (const int64_t b : {2, 0, 1}) {
+        auto row = low_rank_args(mirror);
+        auto& r = row.rule;
+        r.qkv = r.qkv.slice(0, b, 1), r.gate = r.gate.slice(0, b, 1), r.beta = r.beta.slice(0, b, 1);
+        r.out_gate = r.out_gate.slice(0, b, 1), r.out = r.out.slice(0, b, 1), r.lengths = r.lengths.slice(0, b, 1);
+        r.conv_state = r.conv_state.slice(0, b, 1);
+        if (type == StateType::kAccum) r.state = r.state.slice(0, b, 1);
+        else r.state_bf16 = r.state_bf16.slice(0, b, 1);
+        if (gates > 1) row.gate.x = row.gate.x.slice(0, b, 1);
+        row.out_gate.x = row.out_gate.x.slice(0, b, 1);
+        run_cuda([&](Arena& scratch, cudaStream_t stream) {
+          if (!scratch.measuring()) low_rank_delta_rule_cuda(row, stream);
+        });
+      }
+      EXPECT_TRUE(same_bits(mirror.download(), together)) << "G = " << gates;
+    }
+}
+
+// Step after step behind the kernel that makes its inputs, as in a model: nothing of it is read too early.
+TEST(KdaCuda, LowRankGatesWaitForTheirInputs) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int B : {1, 4}) {
+    const int heads = static_cast<int>(quarter_chip());
+    const DeltaShape shape{.batch = B, .heads = heads, .key_dim = 128, .value_dim = 128, .low_rank = true};
+    const auto first = delta_problem<Gpu>(shape, fresh_seed()), second = delta_problem<Gpu>(shape, fresh_seed());
+    std::vector<DeltaProblem<Gpu>> got;
+    for (const bool early : {false, true}) {
+      Mirror a(without_products(first)), b(without_products(second));
+      run_cuda([&](Arena& scratch, cudaStream_t stream) {
+        if (scratch.measuring()) return;
+        // Each one's output gate is made of the other's output.
+        auto one = low_rank_args(a), other = low_rank_args(b);
+        const auto chain = [&](LowRankDeltaRule<Gpu>& to, const LowRankDeltaRule<Gpu>& from) {
+          to.rule.states_at_rest = early;
+          to.out_gate.x = from.rule.out.slice(2, 0, 128), to.gate.x = from.rule.out.slice(2, 128, 128);
+        };
+        low_rank_delta_rule_cuda(one, stream);
+        chain(one, other), chain(other, one);
+        for (int step = 0; step < 6; ++step) low_rank_delta_rule_cuda(other, stream), low_rank_delta_rule_cuda(one, stream);
+      });
+      got.push_back(a.download()), got.push_back(b.download());
+    }
+    EXPECT_TRUE(same_bits(got[0], got[2]) && same_bits(got[1], got[3])) << "B = " << B;
+  }
+}
+
+TEST(KdaCuda, SaysWhichLowRanksAreNotSupported) {
+  const auto reason = [](const DeltaShape& shape, auto&& change) {
+    auto problem = delta_problem<Gpu>(shape, 1);
+    auto args = problem.low_rank_args_at([](auto& vector) { return vector.data(); });
+    change(args);
+    return low_rank_delta_rule_cuda_unsupported(args);
+  };
+  const auto nothing = [](auto&) {};
+  EXPECT_NE(reason({.tokens = 2, .low_rank = true}, nothing).find("2 tokens"), std::string::npos);
+  EXPECT_NE(reason({.key_dim = 96, .value_dim = 96, .low_rank = true}, nothing).find("{64, 128}"), std::string::npos);
+  EXPECT_NE(reason({.padding = 4, .low_rank = true}, nothing).find("16 bytes"), std::string::npos);
+  EXPECT_NE(reason({.low_rank = true}, [](auto& a) { a.gate.w = a.gate.w.slice(0, 0, 64); }), "");
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  const int heads = static_cast<int>(quarter_chip());
+  EXPECT_EQ(reason({.heads = heads, .low_rank = true}, nothing), "");
+  EXPECT_EQ(reason({.batch = 4, .heads = heads, .low_rank = true}, nothing), "");
+  EXPECT_NE(reason({.batch = 3, .heads = heads, .low_rank = true}, nothing).find("one more"), std::string::npos);
+  EXPECT_EQ(reason({.batch = 3, .heads = heads, .gate_dim = 1, .low_rank = true}, nothing), "");
+  EXPECT_NE(reason({.batch = 5, .heads = heads, .low_rank = true}, nothing).find("beyond"), std::string::npos);
 }
 
 TEST(KdaCuda, SaysWhatIsNotSupported) {

@@ -113,7 +113,7 @@ TEST_P(ModelLawsCuda, StatesMayBeKeptInBf16) {
     session->decode(1);
     const PartKernels& kernels = session->kernels().parts;
     if (GetParam() != "mla") {
-      EXPECT_EQ(kernels.at("recurrence"), (std::vector<std::string>{"kda_decode_2_blocks"}));
+      EXPECT_EQ(kernels.at("recurrence"), (std::vector<std::string>{"kda_decode_low_rank_4_blocks"}));
     }
     EXPECT_EQ(kernels.size(), GetParam() == "mla" ? 6u : 7u);  // every part has a kernel
   }
