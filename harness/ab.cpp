@@ -9,6 +9,7 @@
 #include <map>
 
 #include "harness/machine.h"
+#include "harness/options.h"
 #include "harness/parse.h"
 #include "harness/process.h"
 #include "harness/progress.h"
@@ -62,8 +63,7 @@ Json read_plan(const std::string& path) {
 // is this machine's business.
 Json located(Json plan, const std::string& path) {
   if (!plan.contains("config") || !plan["config"].is_string()) return plan;
-  const fs::path beside = fs::absolute(path).parent_path() / plan["config"].get<std::string>();
-  if (fs::exists(beside / "config.json")) plan["config"] = beside.lexically_normal().string();
+  plan["config"] = config_of_plan(fs::absolute(path).string(), plan["config"].get<std::string>());
   return plan;
 }
 

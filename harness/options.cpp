@@ -92,6 +92,11 @@ void add_sweep(const SweepFlags& sweep, DeviceKind device, std::vector<suites::P
 
 }  // namespace
 
+std::string config_of_plan(const std::string& path, const std::string& config) {
+  const std::filesystem::path beside = std::filesystem::path(path).parent_path() / config;
+  return std::filesystem::exists(beside / "config.json") ? beside.lexically_normal().string() : config;
+}
+
 void apply_plan(const std::string& path, const std::set<std::string>& given, RunOptions& options) {
   const Json plan = reports::read_json(path);
   require(plan.is_object(), path, " wants a JSON object whose keys are flags of `kdabench run`, got ", plan.type_name(),
@@ -107,6 +112,7 @@ void apply_plan(const std::string& path, const std::set<std::string>& given, Run
     Setter setter{path, key, value};
     scratch.fields(setter);
     setter.require_found();
+    if (key == "config") scratch.config = config_of_plan(path, scratch.config);
     if (!given.count(key)) options = scratch;
   }
   if (!plan.contains("sweeps")) return;

@@ -121,6 +121,10 @@ struct RunOptions {
   }
 };
 
+// The config that the plan at `path` names: a folder with config.json beside the plan, where there is one; otherwise what
+// --config takes.
+std::string config_of_plan(const std::string& path, const std::string& config);
+
 // Sets what `given` (flags on the command line) does not, from a plan file. Keys are flag names; values text, numbers,
 // booleans or lists. Besides: "suites", "sweeps" (a list of objects with axes) and "about" (free text).
 void apply_plan(const std::string& path, const std::set<std::string>& given, RunOptions& options);

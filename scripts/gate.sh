@@ -45,11 +45,14 @@ must_fail() {
   "$new" gate "$out/new.json" "$out/$1.json" --rules "$out/rules.json" >"$out/self-test-$1.txt" || found=$?
   ((found == 1)) || fail "wanted exit code 1 for a report broken on purpose, found $found; see $out/self-test-$1.txt."
 }
-plan=suites/plans/demo.json
+plan=suites/plans/demo.json set_config=()
 [[ $preset == cpu ]] || plan=suites/plans/gate.json
 "$new" gate --print-rules ${RULES:+--rules "$RULES"} | sed 's/"same machine"/"never"/' >"$out/rules.json"
-phase "measure the base" "$old" run --plan "$plan" --out "$out/base.json" --progress plain
-phase "measure" "$new" run --plan "$plan" --out "$out/new.json" --progress plain
+# A base of before plans named folders beside themselves needs to be told where that is.
+config=suites/plans/$(sed -n 's/^ *"config": "\([^"]*\)".*/\1/p' "$plan")
+[[ ! -d $config ]] || set_config=(--config "$config")
+phase "measure the base" "$old" run --plan "$plan" "${set_config[@]}" --out "$out/base.json" --progress plain
+phase "measure" "$new" run --plan "$plan" "${set_config[@]}" --out "$out/new.json" --progress plain
 must_fail fewer-cells 'cells.pop()'
 if [[ $preset == cuda && -z ${RULES:-} ]]; then
   must_fail more-registers 'cells[0]["resources"]["kernels"][0]["registers"] += 1'

@@ -56,6 +56,16 @@ def check_help():
     check(code == 0 and info["ceilings"]["read_bytes_per_s"] > 0 and info["machine"]["fingerprint"], "info --json")
 
 
+def check_plans():
+    """Every plan in the repository is one that the program takes, from any folder."""
+    for plan in sorted((source / "suites/plans").glob("*.json")):
+        if "ruler" in plan.read_text() or "mmlu" in plan.read_text():
+            continue  # wants data; check_accuracy.py runs it
+        done = subprocess.run([pathlib.Path(binary).resolve(), "run", "--plan", plan.resolve(), "--dry-run", "--device-memory", "141GiB"],
+                              capture_output=True, text=True, cwd=folder, timeout=60)
+        check(done.returncode == 0 and done.stdout.startswith("config "), f"{plan.name} --dry-run: {done.stderr!r}")
+
+
 def check_errors():
     refused("run", "decode", "--contxt", "4K", says="did you mean --context?")
     refused("run", "decode", "--contxt=4K", says="did you mean --context?")
@@ -389,7 +399,7 @@ def check_ruler():
     refused(*line, "--task", "fwe", says="--out")
 
 
-for part in (check_help, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols, check_prefill,
+for part in (check_help, check_plans, check_errors, check_dry_run, check_run, check_resume, check_memory_protocols, check_prefill,
              check_checkpoint, check_tokenize, check_ruler):
     start = time.monotonic()
     part()

@@ -3,8 +3,8 @@
 //   Math     kernels/mla/mla.h at any offset: query t of sequence b sees keys [0, lengths[b] + t]. Scores and
 //            softmax in fp32, P rounded to bf16 for the second product; k_nope and v are rounded to bf16 by
 //            the expansion.
-//   Work     For each sequence and segment of 32768 keys: one GEMM [segment, R] x [R, H (N + V)] into scratch,
-//            then the attention kernel, which carries (maximum, sum, O) in fp32 from segment to segment and
+//   Work     For each sequence and segment of 32768 keys (8192 for few queries): one GEMM
+//            [segment, R] x [R, H (N + V)] into scratch, then the attention kernel, which carries (maximum, sum, O) in fp32 from segment to segment and
 //            divides in the segment of a tile's last key. An item is 128 queries of one head. One thread fills
 //            shared memory by tensor copies: 128 keys at a time in two stages, k_nope and v from scratch, k_pe
 //            from the cache row. Two groups of four warps take 64 queries each: S = Q K^T of a tile is begun,
@@ -40,7 +40,8 @@ constexpr int kQueries = 128, kKeys = 128;  // of a tile; 64 queries for each of
 constexpr int kGroup = 128, kThreads = 3 * kGroup;
 constexpr int kChannels = 64, kBoxBytes = kKeys * kChannels * 2;
 constexpr int kStages = 2;
-constexpr int64_t kSegment = 32768;
+// Keys expanded at a time. A pass of few queries, between steps of decode perhaps, must not take half a GB for it.
+constexpr int64_t kSegment = 32768, kShortSegment = 8192, kFewQueries = 1024;
 constexpr int64_t kNearBytes = 24 << 20;  // of keys and values that are read at a time: half of the L2
 
 struct Prefill {
@@ -367,10 +368,11 @@ CUtensorMap map_of(const void* data, int64_t columns, int64_t rows, int64_t row_
 void mla_expanded_cuda(const Mla<Gpu>& args, View<const Bf16, 4> q_pe, Arena& scratch, cudaStream_t stream) {
   const int64_t B = args.q.size[0], T = args.q.size[1], H = args.heads, N = args.nope_dim, P = args.rope_dim,
                 V = args.value_dim, R = args.rank;
-  const int64_t segments = (args.max_context + kSegment - 1) / kSegment;
+  const int64_t keys = T < kFewQueries ? kShortSegment : kSegment;
+  const int64_t segments = (args.max_context + keys - 1) / keys;
   const int64_t items = (T + kQueries - 1) / kQueries * H;
   ArenaScope scope(scratch);
-  const auto kv = scratch.take<Bf16>(std::min(kSegment, args.max_context), H * (N + V));
+  const auto kv = scratch.take<Bf16>(std::min(keys, args.max_context), H * (N + V));
   const int64_t carried = segments > 1 ? T : 0;
   const auto values = scratch.take<float>(carried, H, V);
   const auto stats = scratch.take<float>(carried, H, 2);
@@ -381,7 +383,7 @@ void mla_expanded_cuda(const Mla<Gpu>& args, View<const Bf16, 4> q_pe, Arena& sc
 
   for (int64_t b = 0; b < B; ++b)
     for (int64_t segment = 0; segment < segments; ++segment) {
-      const int64_t first = segment * kSegment, rows = std::min(kSegment, args.max_context - first);
+      const int64_t first = segment * keys, rows = std::min(keys, args.max_context - first);
 
       Linear<Gpu> expand;
       expand.x.data = args.cache.data + b * args.cache.stride[0] + first * args.cache.stride[1];

@@ -164,7 +164,7 @@ TEST(MlaCuda, PrefillOfRaggedBatches) {
 TEST(MlaCuda, PrefillAcrossKeySegments) {
   NEEDS_GPU();
   for (const bool is_big : {true, false})
-    for (const int32_t offset : {32500, 32768, 65600}) {  // segments are of 32768
+    for (const int32_t offset : {32500, 32768, 65600}) {  // segments are of 32768, of 8192 for fewer than 1024 queries
       if (is_big && offset > 32500) continue;
       MlaShape s = is_big ? big(2) : small(2);
       s.tokens = 300, s.rope_theta = 10000, s.lengths = {offset};
@@ -173,6 +173,9 @@ TEST(MlaCuda, PrefillAcrossKeySegments) {
       s.tokens = 150, s.batch = 2, s.lengths = {offset + 200, 0};
       check_mla(s, "expanded");
     }
+  MlaShape s = small(2);
+  s.tokens = 1056, s.rope_theta = 10000, s.lengths = {32300};
+  check_mla(s, "expanded");
 }
 
 TEST(MlaCuda, PrefillOfOneToken) {
