@@ -111,7 +111,7 @@ main() {
   failed=$(find "$logs" -name '*.failed' | sort)
   for mark in $failed; do
     say "failed: $(basename "$mark" .log.failed)"
-    grep -E '^\[  FAILED  \]|: Failure|^========= (Invalid|Error|Program hit|Uninitialized|Barrier error|ERROR SUMMARY|RACECHECK SUMMARY)|terminate called' -A 4 "${mark%.failed}" |
+    grep -E '^\[  FAILED  \]|: Failure|^========= (Invalid|Error|Warning|Program hit|Uninitialized|Barrier error|ERROR SUMMARY|RACECHECK SUMMARY)|terminate called' -A 4 "${mark%.failed}" |
       head -60 || true
   done
   say "total: $SECONDS s; $(grep -c . <<<"$failed" || true) of the executables failed"
