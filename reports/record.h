@@ -309,9 +309,9 @@ struct Breakdown {
 struct Kernels {
   std::optional<std::string> projections, attention, recurrence, experts, dense, head, norms;
   template <class V> void fields(V&& v) {
-    v("projections", projections, "the mixers' input, low-rank and output projections");
+    v("projections", projections, "the mixers' input and output projections");
     v("attention", attention, "MLA");
-    v("recurrence", recurrence, "KDA or GDN");
+    v("recurrence", recurrence, "KDA or GDN, with the products that make their gates of a low rank");
     v("experts", experts, "router, routed and shared experts");
     v("dense", dense, "feed-forward of the leading dense layers");
     v("head", head, "logits and sampling");

@@ -20,6 +20,12 @@ struct Parameters {
   int64_t matrix = 0, other = 0;
 };
 
+// Of a linear layer, what makes its gates of a token's low-rank numbers: part of the recurrence (kernels/kda).
+int64_t gate_parameters(const ModelConfig& c, MixerKind kind) {
+  const Widths w(c);
+  return (w.value + (kind == MixerKind::kKda ? w.key : 0)) * c.linear_head_dim;
+}
+
 Parameters mixer_parameters(const ModelConfig& c, MixerKind kind) {
   const Widths w(c);
   const int64_t rank = c.linear_head_dim;      // of the low-rank pairs f and g (paper section 4)
@@ -118,7 +124,9 @@ std::array<PartCost, kParts> decode_part_costs(const ModelConfig& c, const Layou
       at(Part::kAttention).bytes += mixer.other * bytes.act + batch * (context + 1) * (w.R + w.rope) * bytes.act;
       at(Part::kAttention).flops += 2 * batch * w.A * (context + 1) * (2 * w.R + w.rope);  // absorbed form
     } else {
-      product(Part::kProjections, mixer.matrix);
+      const int64_t gates = gate_parameters(c, layout[layer]);
+      product(Part::kProjections, mixer.matrix - gates);
+      product(Part::kRecurrence, gates);
       // the state is read and written; decay, recall, correct, read are about 7 operations an element
       at(Part::kRecurrence).bytes += mixer.other * bytes.act + 2 * batch * state_bytes(c, bytes);
       at(Part::kRecurrence).flops += 7 * batch * w.key * c.linear_head_dim;
@@ -173,7 +181,9 @@ std::array<PartCost, kParts> prefill_part_costs(const ModelConfig& c, const Layo
       at(Part::kAttention).bytes += mixer.other * bytes.act + keys * (w.R + w.rope) * bytes.act;
       at(Part::kAttention).flops += 2 * pairs * w.A * (w.nope + w.rope + w.v);
     } else {
-      product(Part::kProjections, mixer.matrix, N);
+      const int64_t gates = gate_parameters(c, layout[layer]);
+      product(Part::kProjections, mixer.matrix - gates, N);
+      product(Part::kRecurrence, gates, N);
       at(Part::kRecurrence).bytes += mixer.other * bytes.act + (cached > 0 ? 2 : 1) * batch * state_bytes(c, bytes);
       at(Part::kRecurrence).flops += 7 * N * w.key * c.linear_head_dim;
     }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/engine/parts.h"
 #include "harness/engine/registry.h"
 #include "harness/engine/weights.h"
 #include "kernels/kda/kda.h"
@@ -175,6 +176,7 @@ class DeltaMixer final : public Mixer<B> {
       return backend.low_rank_delta_rule(args, arena);
     };
     if (tokens.segments.size() != 1 || !multiplied_within(tokens.segments[0])) {
+      const PartScope part(backend.linear_part, Part::kRecurrence);
       const Linear<Types> to_out_gate{out_gate_low, g_b_, out_gate};
       if (G > 1) backend.linear_pair(LinearPair<Types>{Linear<Types>{gate_low, f_b_, gate}, to_out_gate}, arena);
       else backend.linear(to_out_gate, arena);

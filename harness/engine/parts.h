@@ -13,9 +13,9 @@
 namespace kdabench {
 
 enum class Part {
-  kProjections,   // the mixers' input, low-rank (where the recurrence's kernel has not taken them) and output projections
+  kProjections,   // the mixers' input and output projections
   kAttention,     // MLA: append, absorb, attention over the latent cache, value up-projection
-  kRecurrence,    // KDA and GDN: short convolution, gate, state update and read, output norm
+  kRecurrence,    // KDA and GDN: gates from their low rank, short convolution, state update and read, output norm
   kExperts,       // router, routed and shared experts
   kDense,         // feed-forward of the leading dense layers
   kHead,          // final logits and sampling

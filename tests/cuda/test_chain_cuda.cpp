@@ -72,7 +72,7 @@ void expect_same(const BlockShape& s) {
       run_cuda([&](Arena& scratch, cudaStream_t stream) {
         Chain chain;
         again.each(Overloaded{[&](const Moe<Gpu>& a) { ASSERT_TRUE(chain.add(a, scratch)); },
-                              [&](const auto& a) { if (!scratch.measuring()) ASSERT_TRUE(chain.add(a)); }});
+                              [&](const auto& a) { if (!scratch.measuring()) { ASSERT_TRUE(chain.add(a)); } }});
         if (!scratch.measuring()) chain.launch(stream);
       });
       const auto a = again.next.download().y, b = chained.next.download().y;
@@ -82,7 +82,7 @@ void expect_same(const BlockShape& s) {
     run_cuda([&](Arena& scratch, cudaStream_t stream) {
       Chain chain;
       chained.each(Overloaded{[&](const Moe<Gpu>& a) { ASSERT_TRUE(chain.add(a, scratch)); },
-                              [&](const auto& a) { if (!scratch.measuring()) ASSERT_TRUE(chain.add(a)); }});
+                              [&](const auto& a) { if (!scratch.measuring()) { ASSERT_TRUE(chain.add(a)); } }});
       if (!scratch.measuring()) chain.launch(stream);
       EXPECT_TRUE(chain.empty() || scratch.measuring());
     });
