@@ -75,7 +75,7 @@ for (device, *what), cell in cells.items():
         scores = cells["cuda", *what]["items"]["scores"][:cell["accuracy"]["n"]]
         assert abs(sum(scores) / len(scores) - cell["accuracy"]["value"]) < 1e-9, f"{what}: the CPU and the GPU differ"
         both += 1
-assert both == 36, f"{both} cells were scored on both devices; README says 36"
+assert both == 36, f"{both} cells were scored on both devices; reports/results/README.md says 36"
 
 with tempfile.TemporaryDirectory() as folder:
     copy = pathlib.Path(folder) / "README.md"
