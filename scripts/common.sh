@@ -55,10 +55,9 @@ configure() { # PRESET
   fi
 }
 
-# measure_on_gpu NAME [flag of `kdabench run`...]: builds for the GPU and runs suites/plans/gpu_NAME.json (its name with _
-# for -). Leaves
-# h200-NAME.json, table.md and results.tar in $out, the report also in reports/results, where `draw PYTHON` draws from it.
-# Exits as `kdabench run` did.
+# measure_on_gpu NAME [flag of `kdabench run`...]: builds for the GPU and runs suites/plans/gpu_NAME.json (in the file's name
+# _ for -). Leaves h200-NAME.json, table.md and results.tar in $out, the report also in reports/results, where `draw PYTHON`
+# draws from it. Exits as `kdabench run` did.
 measure_on_gpu() {
   local name=$1 status=0 python report
   shift

@@ -14,9 +14,8 @@ mkdir -p "$out"
 
 draw() { # PYTHON
   "$1" -m reports.plots reports/results/h200-{decode,kernels}.json --out reports/results || return
-  # Fig. 7a has measured points only from a report of prefill.
-  if [[ -s reports/results/h200-prefill.json ]]; then
-    "$1" -m reports.plots reports/results/h200-prefill.json --only fig7a --out reports/results
-  fi
+  # Fig. 7a has measured points only from reports of prefill.
+  local prefill=(reports/results/h200-prefill*.json)
+  [[ ! -s ${prefill[0]} ]] || "$1" -m reports.plots "${prefill[@]}" --only fig7a --out reports/results
 }
 measure_on_gpu decode "$@" 2>&1 | tee "$out/log.txt"

@@ -50,9 +50,9 @@ assert all(claim["reason"] for claim in judged["claims"] if claim["verdict"] == 
 readme = (source / "README.md").read_text()
 table = run("claims", *REPORTS).stdout
 quoted = re.search(r"<!-- claims:begin -->\n```\n(.*?)```\n<!-- claims:end -->", readme, re.DOTALL)
-if quoted:
-    for line in quoted[1].splitlines():
-        assert line in table.splitlines(), f"README quotes {line!r}; kdabench claims reports/results/h200-*.json says otherwise"
+assert quoted and quoted[1], "README has no table between <!-- claims:begin --> and <!-- claims:end -->"
+for line in quoted[1].splitlines():
+    assert line in table.splitlines(), f"README quotes {line!r}; kdabench claims reports/results/h200-*.json says otherwise"
 
 assert "27" in run("claims", REPORT, "--explain", "cache-75").stdout
 assert "Decomposition at 1M" in run("claims", REPORT, "--explain", "6.3x").stdout

@@ -15,8 +15,8 @@
 //   Cost     8 B H K V bytes (4 with a bf16 state), about 8 B H K V flops, and 2 K (H G + H V) bytes of low-rank weights
 //            (with G = 1: 2 K H V): bandwidth is the floor. H = 32 on one H200, CUDA graph: see kernels/README.md.
 //   Uses     sm_90a, K = V = 128: at most 128 registers, no spills, 1.6 KB shared, 5.8 with a low rank
-//            (tests/check_registers.py). Low rank, KDA, fp32: 116 registers, or 84 with four blocks a head, which leaves
-//            room for a block of kernels/chain, of 88, on the same multiprocessor.
+//            (tests/check_registers.py). Low rank, KDA, fp32: 116 registers, or 84 with four blocks a head. Beside a block of
+//            kernels/chain there is room for neither since that has 131 (kernels/README.md, What falls short).
 //   Limits   K = V in {64, 128}, G in {1, K}, conv width 4; low rank K, two or four blocks a head.
 //   Checked  tests/cuda/test_kda_cuda.cpp, bounds in suites/bounds.h.
 
