@@ -6,12 +6,13 @@
 
 namespace kdabench::device {
 
-using CopyBarrier = uint64_t;  // an mbarrier of one arrival, that of the thread that asks
+using CopyBarrier = uint64_t;  // an mbarrier; of one arrival, that of the thread that asks, where it is for copies
 
-__device__ inline void init_copy_barrier(CopyBarrier* barrier) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(shared_address(barrier)) : "memory");
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+__device__ inline void init_copy_barrier(CopyBarrier* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
+// Behind init_copy_barrier, by the same thread: the copy engine sees the barriers.
+__device__ inline void publish_copy_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 // What is read once: first to leave the L2.
 __device__ inline uint64_t read_once_policy() {
   uint64_t policy;
@@ -34,7 +35,25 @@ __device__ inline void start_copy(void* shared, const void* global, int bytes, C
   expect_bytes(barrier, bytes);
   copy_part(shared, global, bytes, barrier, policy);
 }
-// Phases have parities 0, 1, 0, 1, ...
+// Ends the barrier's phase without any bytes.
+__device__ inline void arrive_at(CopyBarrier* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+// Phases have parities 0, 1, 0, 1, ...; whether the one of this parity is over.
+__device__ inline bool has_come(CopyBarrier* barrier, uint32_t parity) {
+  uint32_t over;
+  asm volatile(
+      "{\n"
+      ".reg .pred over;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 over, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, over;\n"
+      "}\n"
+      : "=r"(over)
+      : "r"(shared_address(barrier)), "r"(parity)
+      : "memory");
+  return over;
+}
+// Until it is over.
 __device__ inline void await_copy(CopyBarrier* barrier, uint32_t parity) {
   asm volatile(
       "{\n"

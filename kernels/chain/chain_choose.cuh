@@ -3,29 +3,17 @@
 // separate launch (kernels/moe/choose.cuh) is the same: equal scores go to the lower index.
 
 #include "kernels/chain/chain_parts.h"
+#include "kernels/chain/chain_post.cuh"
 #include "kernels/moe/choose.cuh"
 #include "kernels/moe/moe_parts.h"
 
 namespace kdabench::device {
 
-// The router's logits; 0 until they are there, and again when all blocks have read them.
-__device__ uint32_t router_logits[kMoeExperts];
-
-// A logit that is 0 is kept as -0.
-__device__ inline void post_logit(int expert, float logit) {
-  const uint32_t bits = logit == 0.f ? 0x80000000u : __float_as_uint(logit);
-  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(router_logits + expert), "r"(bits) : "memory");
-}
-__device__ inline float await_logit(int expert) {
-  uint32_t bits;
-  do {
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(bits) : "l"(router_logits + expert) : "memory");
-  } while (bits == 0);
-  return __uint_as_float(bits);
-}
+// Of the warps that multiply.
+__device__ inline void meet() { asm volatile("bar.sync 1, %0;" ::"n"(kChainThreads) : "memory"); }
 
 // Where the experts of the token are kept in a block.
-struct Choice {
+struct alignas(16) Choice {
   uint32_t key[kMoeExperts];                        // of every expert
   float logit[kMoeExperts];
   uint32_t candidate[kMoeExperts];                  // the best of every 32, in order
@@ -44,7 +32,7 @@ __device__ void choose(const ChainExperts& e, Choice& shared) {
       shared.id[threadIdx.x] = id;
       shared.logit[id] = await_logit(id);
     }
-    __syncthreads();
+    meet();
     return;
   }
   const int groups = (e.experts + 31) / 32, kept = min(e.top_k, 32);
@@ -71,7 +59,7 @@ __device__ void choose(const ChainExperts& e, Choice& shared) {
     }
     if (before < kept) shared.candidate[group * kept + before] = mine, shared.candidate_id[group * kept + before] = id;
   }
-  __syncthreads();
+  meet();
   const int count = groups * kept;
   for (int c = threadIdx.x; c < count; c += kChainThreads) {
     const uint32_t mine = shared.candidate[c];
@@ -83,7 +71,7 @@ __device__ void choose(const ChainExperts& e, Choice& shared) {
     }
     if (before < e.top_k) shared.id[before] = shared.candidate_id[c];
   }
-  __syncthreads();
+  meet();
 }
 
 // By one warp: lane j the weight of expert j.

@@ -13,7 +13,11 @@ namespace {
 bool aligned(const void* p, int bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
 int round_up(int64_t x, int to) { return static_cast<int>((x + to - 1) / to * to); }
 
-// Cuts rows of `row_bytes`, one of each of `matrices` an index, into units.
+// Rounds of groups, the last ones, that are handed out to the warps that are ready for them: a warp has as many of them
+// in its ring as it takes to even out what came before.
+constexpr double kHandedRounds = 3.5;
+
+// Cuts rows of `row_bytes`, one of each of `matrices` a group, into units.
 void cut(ChainPhase& p, int matrices) {
   const auto units = [&] { return int64_t{p.groups} * matrices * p.segments; };
   const int64_t wanted = int64_t{chain_blocks()} * kChainWarps;
@@ -21,12 +25,15 @@ void cut(ChainPhase& p, int matrices) {
     p.group = group;
     p.segment_bytes = group > 1 ? group * p.row_bytes : round_up((p.row_bytes + segments - 1) / segments, 512);
     p.segments = group > 1 ? 1 : (p.row_bytes + p.segment_bytes - 1) / p.segment_bytes;
-    p.parts = matrices * p.segments;
+    p.matrices = matrices;
     p.groups = (p.rows + group - 1) / group;
   };
   const int whole = p.kind == ChainKind::kGateUp ? 1 : std::clamp(kChainUnitBytes / p.row_bytes, 1, 4);
   set(whole, (p.row_bytes + kChainUnitBytes - 1) / kChainUnitBytes);
   while (p.group > 1 && units() < wanted) set(p.group / 2, 1);
+  // What is handed out is ordered a group ahead, which takes as long as a unit.
+  const int rounds = static_cast<int>(static_cast<double>(p.groups) / wanted - kHandedRounds);
+  p.owned = rounds >= 2 && p.matrices * p.segments > 1 ? static_cast<int>(rounds * wanted) : p.groups;
 }
 
 }  // namespace
@@ -34,28 +41,41 @@ void cut(ChainPhase& p, int matrices) {
 struct Chain::Program {
   ChainArgs args = {};
   std::optional<AddRmsNorm<Gpu>> norm;       // still without a product that reads it
+  const float* residual = nullptr;           // of the norms
 
   int x_bytes(const ChainPhase& p) const { return std::max(args.x_bytes, round_up(2 * p.columns, 128)); }
-  int sums_bytes(const ChainPhase& p) const {
-    if (p.parts == 1) return args.sums_bytes;
-    const int indices = (p.groups + chain_blocks() - 1) / chain_blocks();
-    return std::max(args.sums_bytes, round_up(int64_t{4} * indices * p.parts * p.group, 128));
-  }
   int kept_bytes(const ChainPhase& p) const {
     return p.input == ChainInput::kNorm ? std::max(args.kept_bytes, round_up(4 * p.columns, 128)) : args.kept_bytes;
   }
 
   // Takes the phase when there is room.
-  bool push(const ChainPhase& p) {
+  bool push(ChainPhase p) {
     if (args.phases == kChainPhases) return false;
-    const int x = x_bytes(p), sums = sums_bytes(p), kept = kept_bytes(p);
-    if (kChainWarps * kChainDepth * kChainUnitBytes + x + sums + kept > kChainMaxShared) return false;
-    args.x_bytes = x, args.sums_bytes = sums, args.kept_bytes = kept;
-    ChainPhase& taken = args.phase[args.phases++] = p;
-    taken.whole = p.groups / chain_blocks(), taken.more = p.groups % chain_blocks();
-    taken.per_part = 1.f / p.parts, taken.per_segment = 1.f / p.segments, taken.per_inner = 1.f / std::max(p.inner, 1);
-    if (p.input == ChainInput::kNorm) norm.reset();
+    const int x = x_bytes(p), kept = kept_bytes(p);
+    if (kChainWarps * kChainDepth * kChainUnitBytes + x + kept > kChainMaxShared) return false;
+    args.x_bytes = x, args.kept_bytes = kept;
+    p.per_inner = 1.f / std::max(p.inner, 1);
+    p.expert_bytes = int64_t{p.kind == ChainKind::kGateUp ? 2 * p.inner : p.rows} * p.row_bytes;
+    p.posted = p.polled = -1;
+    if (args.phases > 0) connect(args.phase[args.phases - 1], p);
+    if (p.input == ChainInput::kNorm) {
+      p.keeps = residual != nullptr;
+      residual = p.residual;
+      norm.reset();
+    }
+    args.phase[args.phases++] = p;
     return true;
+  }
+
+  // How p gets what the phase before has computed.
+  void connect(ChainPhase& before, ChainPhase& p) {
+    const bool added = p.input == ChainInput::kNorm && before.kind != ChainKind::kGateUp && !before.y_float &&
+                       p.delta == before.y && before.rows == p.columns;
+    if ((added || p.kind == ChainKind::kDown) && args.posted + p.columns <= kChainPosted) {
+      before.posted = p.polled = args.posted;
+      args.posted += round_up(p.columns, 8);
+    }
+    before.release = p.polled < 0 && p.kind != ChainKind::kGateUp;  // experts wait for the router's logits
   }
 
   // Where a phase finds x; whether it can.
@@ -106,9 +126,7 @@ bool Chain::add(const Linear<Gpu, float>& linear) { return program_->add(linear)
 
 bool Chain::add(const AddRmsNorm<Gpu>& norm) {
   const auto [tokens, width] = norm.residual.size;
-  const ChainArgs& a = program_->args;
-  // The residual is written a phase after it was read; a norm right behind another would read the old one.
-  if (program_->norm || (a.phases > 0 && a.phase[a.phases - 1].input == ChainInput::kNorm)) return false;
+  if (program_->norm || (program_->residual && program_->residual != norm.residual.data)) return false;
   if (tokens != 1 || width < 8 || width % 8 != 0 || width > kChainNormWidth || !aligned(norm.residual.data, 16) ||
       !aligned(norm.delta.data, 8) || !aligned(norm.weight.data, 8) || !aligned(norm.out.data, 16))
     return false;

@@ -1,9 +1,10 @@
 #pragma once
 // What a chain's kernel is told, inside kernels/chain.
 //
-// A phase is one product. Its weight rows are cut into units, each a contiguous piece that one warp multiplies: `group`
-// whole rows, or a segment of one. Units with the same index i belong together (gate and up of a channel, a row's
-// segments, a row of every expert): a block takes those of rows group * (blockIdx.x + i * gridDim.x) and adds them up.
+// A phase is one product. Its weight rows are cut into units, each a contiguous piece that one warp multiplies: several
+// whole rows, or a segment of one. Units whose sums belong together are a group, and a warp has all of them, one behind
+// another: the segments of `group` rows, of every expert where experts are added up, or of gate and up of a channel.
+// Whoever has a group adds in the same order, so that the result is the same bits.
 
 #include <cstdint>
 
@@ -13,11 +14,12 @@
 namespace kdabench {
 
 constexpr int kChainPhases = 8;
-constexpr int kChainWarps = 12, kChainThreads = 32 * kChainWarps;
-constexpr int kChainDepth = 3;                   // units in flight of a warp
-constexpr int kChainUnitBytes = 4608;  // at most; a row of the 48B model's width
-constexpr int kChainNormWidth = 4096;            // that a block keeps in registers
-constexpr int kChainMaxShared = 209 * 1024;      // dynamic; the kernel declares 17 KB more
+constexpr int kChainWarps = 9, kChainThreads = 32 * kChainWarps;  // that multiply; two more warps ask and hand out
+constexpr int kChainDepth = 4;                                    // units in flight of a warp
+constexpr int kChainUnitBytes = 4608;                             // at most; a row of the 48B model's width
+constexpr int kChainNormWidth = 4096;                             // that a block keeps in registers
+constexpr int kChainPosted = 2 * kChainNormWidth + 16384;         // numbers that a chain posts, at most
+constexpr int kChainMaxShared = 208 * 1024;                       // dynamic; the kernel declares 18 KB more
 
 enum class ChainKind : int32_t {
   kRows,    // y[r] = w[r] . x
@@ -38,18 +40,23 @@ struct ChainPhase {
   void* y;
   bool y_float;
   bool posts;               // y are the logits that the experts wait for
+  int posted, polled;       // where results are posted for the phase behind, and where x, or what a norm adds; -1: nowhere
+  bool release;             // the phase behind reads memory that this one writes
   int columns;              // of x
   int rows;                 // of the product: outputs; of gate and up: channels of all experts
   int inner;                // channels of one expert
   int row_bytes;
-  int group, segments, segment_bytes;
-  int parts;                // units of an index i: segments of every matrix
-  int groups;               // indices in all blocks
-  int whole, more;          // every block has `whole` indices, the first `more` blocks one more
-  float per_part, per_segment, per_inner;  // 1 / parts, 1 / segments, 1 / inner
+  int group;                // rows
+  int matrices;             // of a group
+  int segments, segment_bytes;
+  int groups;
+  int owned;                // groups that belong to a warp beforehand; the others are handed out
+  int64_t expert_bytes;     // of an expert's matrix
+  float per_inner;          // 1 / inner
   // input == kNorm: kernels/pointwise/pointwise.h
   const Bf16* delta;
-  float* residual;
+  float* residual;          // the same one of all norms of a chain
+  bool keeps;               // it is what the norm before has left in shared memory
   const Bf16* norm_weight;
   Bf16* norm_out;
   float eps;
@@ -69,7 +76,8 @@ struct ChainArgs {
   int phases;
   ChainExperts experts;     // of the one mixture of experts
   bool counts;              // blocks wait for each other
-  int x_bytes, sums_bytes, kept_bytes;  // of shared memory, behind the ring
+  int posted;               // numbers posted in all
+  int x_bytes, kept_bytes;  // of shared memory, behind the rings
 };
 
 int chain_blocks();

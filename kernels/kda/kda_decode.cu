@@ -15,8 +15,8 @@
 //   Cost     8 B H K V bytes (4 with a bf16 state), about 8 B H K V flops, and 2 K (H G + H V) bytes of low-rank weights
 //            (with G = 1: 2 K H V): bandwidth is the floor. H = 32 on one H200, CUDA graph: see kernels/README.md.
 //   Uses     sm_90a, K = V = 128: at most 128 registers, no spills, 1.6 KB shared, 5.8 with a low rank
-//            (tests/check_registers.py). Low rank, KDA, fp32: 116 registers, or 84 with four blocks a head. Beside a block of
-//            kernels/chain there is room for neither since that has 131 (kernels/README.md, What falls short).
+//            (tests/check_registers.py). Low rank, KDA, fp32: 116 registers, or 84 with four blocks a head, which beside a
+//            block of kernels/chain is what a multiprocessor has.
 //   Limits   K = V in {64, 128}, G in {1, K}, conv width 4; low rank K, two or four blocks a head.
 //   Checked  tests/cuda/test_kda_cuda.cpp, bounds in suites/bounds.h.
 
@@ -215,12 +215,13 @@ __device__ __forceinline__ void decode(const LowRankDeltaRule<Gpu>& args) {
   if constexpr (kSplit > 1)
     cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
+  // With four blocks a head the kernel behind may start, and fill its rings, while this one still waits: its reads then
+  // stand in the way for 1 us, but its first product finds its weights. Elsewhere not before the wait: measured 0.5 us
+  // slower at B = 1 (kernels/README.md, rows 5c and 5f).
+  constexpr bool kEarly = kLowRank && kSplit == 4;
+  if constexpr (kEarly) device::let_next_start();
   device::wait_for_previous();
-  // Not before the wait: measured 0.5 us slower at B = 1 (CUDA graph, H200). What comes next asks for as many weights as
-  // a multiprocessor holds, behind which this kernel's own reads wait; with four blocks a head that costs more than it
-  // brings forward (kernels/README.md, row 5c).
-  constexpr bool kHolds = kLowRank && kSplit == 4;
-  if constexpr (!kHolds) device::let_next_start();
+  if constexpr (!kEarly) device::let_next_start();
 
   const bf16* const qkv = device::as_bf16(a.qkv.data) + b * a.qkv.stride[0];
   qk.load_now(qkv, qk_channel);
@@ -244,7 +245,6 @@ __device__ __forceinline__ void decode(const LowRankDeltaRule<Gpu>& args) {
     __shared__ uint4 vectors[kWarps][K / 4];
     if (lane < K / 4) vectors[warp][lane] = low;
     __syncwarp();
-    if constexpr (kHolds && kScalarGate) device::let_next_start();
     float product;
     tile.multiply(vectors[warp] + lane / 4 % 2 * (K / 8) + lane % 4, lane, product, out_gate);
     if constexpr (!kScalarGate) gate = product;
@@ -262,7 +262,6 @@ __device__ __forceinline__ void decode(const LowRankDeltaRule<Gpu>& args) {
     if (has_gate && lane % 4 < kSplit) *cluster.map_shared_rank(&decay[gate_channel], lane % 4) = decayed;
     cluster.barrier_arrive();
     cluster.barrier_wait();
-    if constexpr (kHolds) device::let_next_start();
   } else {
     if (has_gate) decay[gate_channel] = decay_of();
     __syncthreads();

@@ -36,7 +36,8 @@ class PieceStream {
       : a_(args), experts_(experts), block_(block), slots_(ring + threadIdx.x / 32 * kFewDepth * kFewSlotBytes),
         barriers_(full + threadIdx.x / 32 * kFewDepth), pieces_(pieces + threadIdx.x / 32 * kFewDepth),
         policy_(read_once_policy()), turn_(static_cast<int>(threadIdx.x / 32 * gridDim.x + blockIdx.x)) {
-    if (lane() < kFewDepth) init_copy_barrier(barriers_ + lane());
+    if (lane() < kFewDepth) init_copy_barrier(barriers_ + lane(), 1);
+    publish_copy_barriers();
     __syncwarp();
     set_shared(turn_);
   }

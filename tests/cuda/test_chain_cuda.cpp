@@ -55,7 +55,7 @@ struct Overloaded : Call... {
   using Call::operator()...;
 };
 
-void expect_same(const BlockShape& s) {
+void expect_same(const BlockShape& s, int runs = 1) {
   SCOPED_TRACE(text(s.read, " to ", s.width, ", hidden ", s.hidden, ", ", s.experts, " + ", s.shared, " experts, top ",
                     s.top_k, ", to ", s.out));
   const uint64_t seed = fresh_seed();
@@ -66,26 +66,22 @@ void expect_same(const BlockShape& s) {
         [&](const AddRmsNorm<Gpu>& a) { if (!scratch.measuring()) add_rms_norm_cuda(a, stream); },
         [&](const Moe<Gpu>& a) { moe_cuda(a, scratch, stream); }});
   });
-  for (int round = 0; round < 2; ++round) {  // a chain leaves nothing behind for the next
-    if (round == 1) {
-      Block again(s, seed);
-      run_cuda([&](Arena& scratch, cudaStream_t stream) {
-        Chain chain;
-        again.each(Overloaded{[&](const Moe<Gpu>& a) { ASSERT_TRUE(chain.add(a, scratch)); },
-                              [&](const auto& a) { if (!scratch.measuring()) { ASSERT_TRUE(chain.add(a)); } }});
-        if (!scratch.measuring()) chain.launch(stream);
-      });
-      const auto a = again.next.download().y, b = chained.next.download().y;
-      for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(a[i].bits, b[i].bits) << "at " << i << ", seed " << seed;
-      break;
-    }
+  const auto run_chained = [&](Block& block) {
     run_cuda([&](Arena& scratch, cudaStream_t stream) {
       Chain chain;
-      chained.each(Overloaded{[&](const Moe<Gpu>& a) { ASSERT_TRUE(chain.add(a, scratch)); },
-                              [&](const auto& a) { if (!scratch.measuring()) { ASSERT_TRUE(chain.add(a)); } }});
+      block.each(Overloaded{[&](const Moe<Gpu>& a) { ASSERT_TRUE(chain.add(a, scratch)); },
+                            [&](const auto& a) { if (!scratch.measuring()) { ASSERT_TRUE(chain.add(a)); } }});
       if (!scratch.measuring()) chain.launch(stream);
       EXPECT_TRUE(chain.empty() || scratch.measuring());
     });
+  };
+  run_chained(chained);
+  // A chain leaves nothing behind for the next, and whoever is handed a group computes the same bits.
+  for (int again = 0; again < runs; ++again) {
+    Block other(s, seed);
+    run_chained(other);
+    const auto a = other.next.download().y, b = chained.next.download().y;
+    for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(a[i].bits, b[i].bits) << "at " << i << ", run " << again << ", seed " << seed;
   }
   const auto got = chained.moe.download(), want = separate.moe.download();
   EXPECT_EQ(got.expert_ids, want.expert_ids) << "seed " << seed;
@@ -114,16 +110,63 @@ TEST(ChainCuda, IsWhatSeparateLaunchesAre) {
 
 TEST(ChainCuda, IsWhatSeparateLaunchesAreAtLargeShapes) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  expect_same({.read = 4096, .width = 2304, .hidden = 1024, .experts = 16, .shared = 1, .out = 1257, .top_k = 8});
+  expect_same({.read = 4096, .width = 2304, .hidden = 1024, .experts = 16, .shared = 1, .out = 1257, .top_k = 8}, 8);
   expect_same({.read = 4096, .width = 144, .hidden = 80, .experts = 300, .shared = 2, .out = 5000, .top_k = 12});
   expect_same({.read = 32, .width = 32, .hidden = 32, .experts = 1000, .shared = 1, .out = 1, .top_k = 32});
   expect_same({.read = 9216, .width = 3072, .hidden = 512, .experts = 40, .shared = 1, .out = 700, .top_k = 6});
 }
 
+// A norm, a product, a norm that adds it to the same residual, a product.
+struct TwoNorms {
+  TwoNorms(int64_t width, uint64_t seed)
+      : norm(norm_problem<Gpu>({.width = width}, seed)), again(norm_problem<Gpu>({.width = width}, seed + 1)),
+        first(linear_problem<Gpu>({.in = width, .out = width}, seed + 2)),
+        second(linear_problem<Gpu>({.in = width, .out = 40}, seed + 3)) {}
+
+  Mirror<NormProblem<Gpu>> norm, again;
+  Mirror<LinearProblem<Gpu>> first, second;
+
+  template <class Visit>
+  void each(Visit&& visit) {
+    const auto one = norm.args();
+    auto product = first.args(), last = second.args();
+    auto other = again.args();
+    product.x = one.out, other.residual = one.residual, other.delta = product.y, last.x = other.out;
+    visit(one), visit(product), visit(other), visit(last);
+  }
+};
+
+TEST(ChainCuda, NormsGoOnFromOneResidual) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  for (const int64_t width : {64, 1000, 2304}) {
+    SCOPED_TRACE(text("width ", width));
+    const uint64_t seed = fresh_seed();
+    TwoNorms separate(width, seed), chained(width, seed);
+    run_cuda([&](Arena& scratch, cudaStream_t stream) {
+      separate.each(Overloaded{
+          [&](const Linear<Gpu>& a) { linear_cuda(a, scratch, stream); },
+          [&](const AddRmsNorm<Gpu>& a) { if (!scratch.measuring()) add_rms_norm_cuda(a, stream); }});
+    });
+    run_cuda([&](Arena& scratch, cudaStream_t stream) {
+      if (scratch.measuring()) return;
+      Chain chain;
+      chained.each([&](const auto& a) { ASSERT_TRUE(chain.add(a)); });
+      chain.launch(stream);
+    });
+    const auto same = [&](const char* name, const auto& ours, const auto& theirs) {
+      EXPECT_TRUE(close(name, ours, theirs, {"d", {int64_t(ours.size())}, ""}, bounds::kMoeCuda, seed));
+    };
+    same("first", chained.first.download().y, separate.first.download().y);
+    same("residual", chained.norm.download().residual, separate.norm.download().residual);
+    same("second norm", chained.again.download().out, separate.again.download().out);
+    same("second", chained.second.download().y, separate.second.download().y);
+  }
+}
+
 TEST(ChainCuda, MultipliesOneToken) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   for (const auto& [in, out] : {std::pair<int64_t, int64_t>{2304, 12576}, {4096, 2304}, {2304, 6720}, {9216, 2304},
-                                {128, 500}, {1024, 1}, {14000, 37}, {8, 8}, {1000, 3000}, {2304, 50000}}) {
+                                {128, 500}, {1024, 1}, {14000, 37}, {8, 8}, {1000, 3000}, {2304, 50000}, {9216, 8000}}) {
     SCOPED_TRACE(text(in, " by ", out));
     const uint64_t seed = fresh_seed();
     auto truth = linear_problem({.in = in, .out = out}, seed);
@@ -146,7 +189,8 @@ TEST(ChainCuda, MultipliesOneToken) {
 TEST(ChainCuda, RefusesWhatItCannotRun) {
   const Linear<Gpu> odd = linear_problem<Gpu>({.in = 60, .out = 4}, 1).args();
   const Linear<Gpu> two = linear_problem<Gpu>({.tokens = 2}, 1).args();
-  const AddRmsNorm<Gpu> norm = norm_problem<Gpu>({.width = 64}, 1).args();
+  auto one = norm_problem<Gpu>({.width = 64}, 1), another = norm_problem<Gpu>({.width = 64}, 2);
+  const AddRmsNorm<Gpu> norm = one.args();
   const AddRmsNorm<Gpu> wide = norm_problem<Gpu>({.width = 8192}, 1).args();
   Chain chain;
   EXPECT_FALSE(chain.add(odd));
@@ -156,6 +200,12 @@ TEST(ChainCuda, RefusesWhatItCannotRun) {
   EXPECT_TRUE(chain.add(norm));
   EXPECT_FALSE(chain.empty());
   EXPECT_FALSE(chain.add(norm)) << "two norms with nothing between them";
+
+  Linear<Gpu> behind = linear_problem<Gpu>({.in = 64, .out = 4}, 1).args();
+  behind.x = norm.out;
+  EXPECT_TRUE(chain.add(behind));
+  EXPECT_FALSE(chain.add(another.args())) << "the norm of another residual";
+  EXPECT_TRUE(chain.add(norm)) << "of the same one";
 }
 
 }  // namespace
