@@ -23,13 +23,15 @@ commit=$(git rev-parse --verify --quiet "$base^{commit}") || fail "wanted a comm
 
 scripts/setup.sh build
 out=out/gate
-rm -rf "$out"
 mkdir -p "$out"
+find "$out" -maxdepth 1 -type f -delete
 
-# The base beside us, in its own folder with its own build.
-git worktree prune
-git worktree add --quiet --detach --force "$out/base" "$commit"
-trap 'git worktree remove --force "$out/base" 2>/dev/null || true' EXIT
+# The base beside us, in its own folder with its own build, which stays for the next time.
+if [[ ! -e $out/base/.git || $(git -C "$out/base" rev-parse HEAD) != "$commit" ]]; then
+  rm -rf "$out/base"
+  git worktree prune
+  git worktree add --quiet --detach --force "$out/base" "$commit"
+fi
 build() { # FOLDER
   (cd "$1" && cmake --preset "$preset" >/dev/null && cmake --build --preset "$preset" -j "$jobs" --target kdabench)
 }
