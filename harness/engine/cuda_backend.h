@@ -327,7 +327,7 @@ class CudaBackend {
     const KernelLog log([this](const KernelLaunch& launch) {
       if (!noted_) return;
       for (const Part part : kAllParts)
-        if (launch.name == "chain" ? joined_ >> static_cast<int>(part) & 1 : part == Part::kNorms)
+        if (launch.name.starts_with("chain") ? joined_ >> static_cast<int>(part) & 1 : part == Part::kNorms)
           add_kernel(noted_->parts, part, launch.name);
       count_launch(noted_->launched, launch);
     });

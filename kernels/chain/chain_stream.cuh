@@ -123,7 +123,7 @@ class Groups {
 // By one warp: asks for all units, a lane for those of one warp. What a unit needs is worked out before its slot is empty;
 // lanes that have nothing to ask for keep step with the others.
 // kOneLane: for racecheck, which takes the first lane for the one that copies, whichever it is; so the first lane waits and
-// copies for all. A tenth slower, and the same otherwise.
+// copies for all. Slower, and the same otherwise.
 template <bool kOneLane>
 __device__ inline void feed(const ChainArgs& args, const Choice& choice, unsigned char* slots, Rings& rings) {
   const int warp = static_cast<int>(threadIdx.x % 32), first = warp * kChainDepth, shared = args.experts.shared;

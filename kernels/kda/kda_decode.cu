@@ -215,9 +215,9 @@ __device__ __forceinline__ void decode(const LowRankDeltaRule<Gpu>& args) {
   if constexpr (kSplit > 1)
     cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
-  // With four blocks a head the kernel behind may start, and fill its rings, while this one still waits: its reads then
-  // stand in the way for 1 us, but its first product finds its weights. Elsewhere not before the wait: measured 0.5 us
-  // slower at B = 1 (kernels/README.md, rows 5c and 5f).
+  // With four blocks a head the kernel behind may start while this one still waits: 1 % of a step, measured with the chain
+  // behind (kernels/README.md, row 5f). Elsewhere not before the wait: measured 0.5 us slower at B = 1, since this kernel's
+  // own reads then wait behind those of the next.
   constexpr bool kEarly = kLowRank && kSplit == 4;
   if constexpr (kEarly) device::let_next_start();
   device::wait_for_previous();
