@@ -321,7 +321,7 @@ class CudaBackend {
     throw Unsupported(reason);
   }
 
-  // Launches what has been collected: a chain for the parts that joined it, and a norm that came last by itself.
+  // Launches what has been collected: a chain for the parts that joined it, or a norm by itself.
   void flush() {
     if (chain_.empty()) return;
     const KernelLog log([this](const KernelLaunch& launch) {
@@ -337,7 +337,6 @@ class CudaBackend {
   void forget() {
     chain_ = {};
     joined_ = 0;
-    norm_last_ = false;
   }
   // Whether the operation joined the chain: the present one, or a new one. Otherwise the present one was launched.
   template <class... Op>
@@ -347,11 +346,7 @@ class CudaBackend {
       flush();
       joined = chain_.add(op...);
     }
-    if (joined) {
-      if (norm_last_) joined_ |= 1u << static_cast<int>(Part::kNorms);
-      norm_last_ = running_ == Part::kNorms;
-      if (!norm_last_) joined_ |= 1u << static_cast<int>(running_);
-    }
+    if (joined) joined_ |= 1u << static_cast<int>(running_);
     return joined;
   }
 
@@ -430,7 +425,6 @@ class CudaBackend {
   Stream stream_;
   Chain chain_;                              // what has been collected
   uint32_t joined_ = 0;                      // parts of its operations, a bit each
-  bool norm_last_ = false;                   // whether the last is a norm: it joins with the operation after it
   std::optional<Part> left_out_;             // time_parts: the part that is not launched
   Part running_ = Part::kNorms;              // that the last operation belongs to
   uint32_t seen_ = 0;                        // parts that occurred, a bit each

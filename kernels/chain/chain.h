@@ -32,7 +32,7 @@ class Chain {
   bool empty() const;
   bool add(const Linear<Gpu>& linear);
   bool add(const Linear<Gpu, float>& linear);
-  // Taken when the products behind it read its result, and its residual is that of the chain's norms before.
+  // Taken when its residual is that of the chain's norms before.
   bool add(const AddRmsNorm<Gpu>& norm);
   // Router, choice, experts. Takes scratch memory, which later operations may reuse. With a measuring arena it says
   // what it would do and adds nothing.

@@ -14,8 +14,11 @@ bool aligned(const void* p, int bytes) { return reinterpret_cast<uintptr_t>(p) %
 int round_up(int64_t x, int to) { return static_cast<int>((x + to - 1) / to * to); }
 
 // Rounds of groups, the last ones, that are handed out to the warps that are ready for them: a warp has as many of them
-// in its ring as it takes to even out what came before.
+// in its ring as it takes to even out what came before. What is handed out is ordered a group ahead, and a group of one
+// unit takes no longer than the order: that is worth it where a last round that is not full weighs more (measured:
+// kernels/README.md, row 13).
 constexpr double kHandedRounds = 3.5;
+constexpr int kRoundsOfOne = 8;
 
 // Cuts rows of `row_bytes`, one of each of `matrices` a group, into units.
 void cut(ChainPhase& p, int matrices) {
@@ -31,9 +34,22 @@ void cut(ChainPhase& p, int matrices) {
   const int whole = p.kind == ChainKind::kGateUp ? 1 : std::clamp(kChainUnitBytes / p.row_bytes, 1, 4);
   set(whole, (p.row_bytes + kChainUnitBytes - 1) / kChainUnitBytes);
   while (p.group > 1 && units() < wanted) set(p.group / 2, 1);
-  // What is handed out is ordered a group ahead, which takes as long as a unit.
   const int rounds = static_cast<int>(static_cast<double>(p.groups) / wanted - kHandedRounds);
-  p.owned = rounds >= 2 && p.matrices * p.segments > 1 ? static_cast<int>(rounds * wanted) : p.groups;
+  const bool handed = p.matrices * p.segments > 1 || p.groups < kRoundsOfOne * wanted;
+  p.owned = rounds >= 2 && handed ? static_cast<int>(rounds * wanted) : p.groups;
+}
+
+bool overlap(const void* a, int64_t a_bytes, const void* b, int64_t b_bytes) {
+  const auto x = reinterpret_cast<uintptr_t>(a), y = reinterpret_cast<uintptr_t>(b);
+  return a && b && x < y + b_bytes && y < x + a_bytes;
+}
+
+int64_t y_bytes(const ChainPhase& p) { return int64_t{p.rows} * (p.y_float ? 4 : 2); }
+
+// Whether the phase reads any of this from memory; the residual is written behind all phases.
+bool reads(const ChainPhase& p, const void* data, int64_t bytes) {
+  if (p.polled >= 0 || p.input == ChainInput::kSame) return false;
+  return overlap(p.input == ChainInput::kNorm ? p.delta : p.x, 2 * p.columns, data, bytes);
 }
 
 }  // namespace
@@ -58,6 +74,7 @@ struct Chain::Program {
     p.expert_bytes = int64_t{p.kind == ChainKind::kGateUp ? 2 * p.inner : p.rows} * p.row_bytes;
     p.posted = p.polled = -1;
     if (args.phases > 0) connect(args.phase[args.phases - 1], p);
+    drop_stores(p);
     if (p.input == ChainInput::kNorm) {
       p.keeps = residual != nullptr;
       residual = p.residual;
@@ -67,15 +84,59 @@ struct Chain::Program {
     return true;
   }
 
-  // How p gets what the phase before has computed.
+  // The norm that nobody has asked for yet, as a phase of its own.
+  bool push_norm() {
+    ChainPhase p = {};
+    p.kind = ChainKind::kRows;
+    p.columns = static_cast<int>(norm->out.size[1]);
+    p.group = p.matrices = p.segments = 1;
+    return find(p, norm->out.data) && push(p);
+  }
+
+  // How p gets what the phase before has computed: number by number where it is its vector, or what its norm adds.
   void connect(ChainPhase& before, ChainPhase& p) {
-    const bool added = p.input == ChainInput::kNorm && before.kind != ChainKind::kGateUp && !before.y_float &&
+    const bool added = p.input == ChainInput::kNorm && before.kind != ChainKind::kGateUp && before.y && !before.y_float &&
                        p.delta == before.y && before.rows == p.columns;
-    if ((added || p.kind == ChainKind::kDown) && args.posted + p.columns <= kChainPosted) {
-      before.posted = p.polled = args.posted;
-      args.posted += round_up(p.columns, 8);
+    const bool hidden = p.kind == ChainKind::kDown;
+    if ((!added && !hidden) || args.posted + p.columns > kChainPosted) return;
+    before.posted = p.polled = args.posted;
+    args.posted += round_up(p.columns, 8);
+    if (hidden) before.y = nullptr;  // for the chain alone
+  }
+
+  // What was posted, and what p writes over before anybody reads it from memory, is not stored at all.
+  void drop_stores(const ChainPhase& p) {
+    for (int i = 0; i < args.phases; ++i) {
+      ChainPhase& q = args.phase[i];
+      if (!q.y || q.posted < 0 || q.y != p.y || y_bytes(p) < y_bytes(q) || reads(p, q.y, y_bytes(q))) continue;
+      const auto *first = args.phase + i + 1, *last = args.phase + args.phases;
+      if (std::none_of(first, last, [&](const ChainPhase& r) { return reads(r, q.y, y_bytes(q)); })) q.y = nullptr;
     }
-    before.release = p.polled < 0 && p.kind != ChainKind::kGateUp;  // experts wait for the router's logits
+  }
+
+  // Whether a phase reads or writes over what was written since blocks last waited for each other's memory. Norms' results
+  // are all written by one block, in order.
+  bool acquires(int phase) const {
+    const ChainPhase& p = args.phase[phase];
+    if (p.kind == ChainKind::kGateUp && p.y) return true;
+    const void* const normed = p.input == ChainInput::kNorm ? p.norm_out : nullptr;
+    for (int i = phase - 1; i >= 0; --i) {
+      const ChainPhase& q = args.phase[i];
+      const void* const q_normed = q.input == ChainInput::kNorm ? q.norm_out : nullptr;
+      if (q.y && (reads(p, q.y, y_bytes(q)) || overlap(p.y, y_bytes(p), q.y, y_bytes(q)) ||
+                  overlap(normed, 2 * p.columns, q.y, y_bytes(q))))
+        return true;
+      if (q_normed && (reads(p, q_normed, 2 * q.columns) || overlap(p.y, y_bytes(p), q_normed, 2 * q.columns))) return true;
+      if (q.acquires) break;
+    }
+    return false;
+  }
+
+  // When all phases are known.
+  void finish() {
+    if (norm && args.phases > 0) push_norm();
+    for (int i = 1; i < args.phases; ++i) args.phase[i].acquires = acquires(i);
+    args.counts = args.phases > 1 || (args.phases == 1 && args.phase[0].input == ChainInput::kNorm);
   }
 
   // Where a phase finds x; whether it can.
@@ -126,12 +187,21 @@ bool Chain::add(const Linear<Gpu, float>& linear) { return program_->add(linear)
 
 bool Chain::add(const AddRmsNorm<Gpu>& norm) {
   const auto [tokens, width] = norm.residual.size;
-  if (program_->norm || (program_->residual && program_->residual != norm.residual.data)) return false;
+  Program& p = *program_;
+  const float* const residual = p.norm ? p.norm->residual.data : p.residual;
+  if (residual && residual != norm.residual.data) return false;
   if (tokens != 1 || width < 8 || width % 8 != 0 || width > kChainNormWidth || !aligned(norm.residual.data, 16) ||
       !aligned(norm.delta.data, 8) || !aligned(norm.weight.data, 8) || !aligned(norm.out.data, 16))
     return false;
-  program_->norm = norm;
-  return true;
+  const Program before = p;
+  bool taken = !p.norm || p.push_norm();
+  p.norm = norm;
+  if (taken && p.args.phases > 0) {  // it can stand alone if need be
+    Program alone = p;
+    taken = alone.push_norm();
+  }
+  if (!taken) p = before;
+  return taken;
 }
 
 bool Chain::add(const Moe<Gpu>& moe, Arena& scratch) {
@@ -178,8 +248,7 @@ bool Chain::add(const Moe<Gpu>& moe, Arena& scratch) {
 
 void Chain::launch(cudaStream_t stream) {
   Program& p = *program_;
-  const bool counts = p.args.phases > 1 || (p.args.phases == 1 && p.args.phase[0].input == ChainInput::kNorm);
-  p.args.counts = counts;
+  p.finish();
   if (p.args.phases > 0) launch_chain(p.args, stream);
   const std::optional<AddRmsNorm<Gpu>> norm = p.norm;
   *program_ = {};

@@ -6,9 +6,10 @@
 //            (chain_stream.cuh): while the blocks wait for each other, the rings fill with what comes next. Only routed
 //            experts must wait, for the router's logits. A unit is multiplied on the tensor cores (chain_vector.cuh).
 //            The last groups of large phases go to the warps that are ready for them, through the eleventh.
-//   Order    Vectors go from block to block number by number (chain_post.cuh); where one does not, blocks count each
-//            other's arrivals in global memory, with release and acquire. Elsewhere that count is but a hint, so that the
-//            numbers are not asked for in vain.
+//   Order    Vectors go from block to block number by number (chain_post.cuh). Blocks count each other's arrivals in global
+//            memory: a phase begins when all have finished the one before, so that it may write over what that one has read,
+//            and the numbers are not asked for in vain. Only the experts begin with the router's logits. Where a phase reads
+//            memory that the chain has written, that count comes with release and acquire.
 //   Grid     A block a multiprocessor, all of them resident. Every block chooses the experts and computes the norms itself;
 //            block 0 writes them, and when all have read what was posted, takes it back.
 //   Cost     The bytes of all phases. 48B model on one H200: kernels/README.md, where the time of a layer goes. In the time
@@ -110,8 +111,8 @@ __global__ void __maxnreg__(112) chain_kernel(const __grid_constant__ ChainArgs 
     }
     if (phase == 0) {
       wait_for_previous();
-    } else if (!gate_up) {
-      if (threadIdx.x == 0) await(phase * gridDim.x, p.polled < 0);
+    } else if (!gate_up || p.acquires) {
+      if (threadIdx.x == 0) await(phase * gridDim.x, p.acquires);
       meet();
     }
     if (p.input == ChainInput::kGlobal) stage_vector(p, x);
@@ -129,7 +130,7 @@ __global__ void __maxnreg__(112) chain_kernel(const __grid_constant__ ChainArgs 
         return;
       }
       if (p.posted >= 0) post(p.posted + row, total);
-      if (p.posted < 0 || !gate_up) put(y, y_float, row, total);  // what gate and up give is for the chain alone
+      if (y) put(y, y_float, row, total);
     };
     if (p.group == 1) {
       float mine = 0, gate = 0, sum = 0;
@@ -217,7 +218,7 @@ __global__ void __maxnreg__(112) chain_kernel(const __grid_constant__ ChainArgs 
     }
     if (!last) {
       meet();
-      if (threadIdx.x == kChainThreads - 1) arrive(p.release);
+      if (threadIdx.x == kChainThreads - 1) arrive(a.phase[phase + 1].acquires);
     }
   }
 

@@ -37,13 +37,13 @@ struct ChainPhase {
   ChainInput input;
   const Bf16* w;
   const Bf16* x;
-  void* y;
+  void* y;                  // null where nobody reads it from memory
   bool y_float;
   bool posts;               // y are the logits that the experts wait for
   int posted, polled;       // where results are posted for the phase behind, and where x, or what a norm adds; -1: nowhere
-  bool release;             // the phase behind reads memory that this one writes
+  bool acquires;            // reads, or writes over, memory that phases before write
   int columns;              // of x
-  int rows;                 // of the product: outputs; of gate and up: channels of all experts
+  int rows;                 // of the product: outputs; of gate and up: channels of all experts; 0 of a norm that stands alone
   int inner;                // channels of one expert
   int row_bytes;
   int group;                // rows

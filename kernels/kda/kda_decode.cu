@@ -215,13 +215,10 @@ __device__ __forceinline__ void decode(const LowRankDeltaRule<Gpu>& args) {
   if constexpr (kSplit > 1)
     cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
-  // With four blocks a head the kernel behind may start while this one still waits: 1 % of a step, measured with the chain
-  // behind (kernels/README.md, row 5f). Elsewhere not before the wait: measured 0.5 us slower at B = 1, since this kernel's
-  // own reads then wait behind those of the next.
-  constexpr bool kEarly = kLowRank && kSplit == 4;
-  if constexpr (kEarly) device::let_next_start();
+  // Not before the wait, where it would be worth 1 % of a step: with three kernels under way some tokens came out wrong
+  // (kernels/README.md, row 5h).
   device::wait_for_previous();
-  if constexpr (!kEarly) device::let_next_start();
+  device::let_next_start();
 
   const bf16* const qkv = device::as_bf16(a.qkv.data) + b * a.qkv.stride[0];
   qk.load_now(qkv, qk_channel);

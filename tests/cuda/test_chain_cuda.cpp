@@ -1,6 +1,11 @@
 // A chain of products against the same operations launched one by one, which the tests of each folder hold against the
 // truth; and single products and experts in a chain against the truth itself.
 
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "kernels/base/kernel_log.h"
 #include "kernels/chain/chain.h"
 #include "suites/bounds.h"
 #include "tests/cuda/device.h"
@@ -163,6 +168,113 @@ TEST(ChainCuda, NormsGoOnFromOneResidual) {
   }
 }
 
+// Three products and two norms, wired by a test.
+struct Wired {
+  Wired(int64_t width, uint64_t seed)
+      : norm(norm_problem<Gpu>({.width = width}, seed)), again(norm_problem<Gpu>({.width = width}, seed + 1)),
+        first(linear_problem<Gpu>({.in = width, .out = width}, seed + 2)),
+        second(linear_problem<Gpu>({.in = width, .out = width}, seed + 3)),
+        third(linear_problem<Gpu>({.in = width, .out = width}, seed + 4)) {}
+
+  Mirror<NormProblem<Gpu>> norm, again;
+  Mirror<LinearProblem<Gpu>> first, second, third;
+
+  // What nobody has written is NaN, here a number of its own.
+  std::vector<std::vector<float>> all() {
+    std::vector<std::vector<float>> values;
+    const auto keep = [&](const auto& from) {
+      values.emplace_back();
+      for (const auto x : from) values.back().push_back(std::isnan(to_float(x)) ? 1e6f : to_float(x));
+    };
+    for (auto* m : {&norm, &again}) keep(m->download().out), keep(m->download().residual);
+    for (auto* m : {&first, &second, &third}) keep(m->download().y);
+    return values;
+  }
+};
+
+// each(wired, visit): the operations in turn.
+template <class Each>
+void expect_wired(const char* what, Each&& each) {
+  for (const int64_t width : {64, 1000, 2304}) {
+    SCOPED_TRACE(text(what, ", width ", width));
+    const uint64_t seed = fresh_seed();
+    Wired separate(width, seed);
+    run_cuda([&](Arena& scratch, cudaStream_t stream) {
+      each(separate, Overloaded{[&](const Linear<Gpu>& a) { linear_cuda(a, scratch, stream); },
+                                [&](const AddRmsNorm<Gpu>& a) { if (!scratch.measuring()) add_rms_norm_cuda(a, stream); }});
+    });
+    const auto want = separate.all();
+    for (int run = 0; run < 8; ++run) {
+      Wired chained(width, seed);
+      run_cuda([&](Arena& scratch, cudaStream_t stream) {
+        if (scratch.measuring()) return;
+        std::vector<std::string> launched;
+        const KernelLog log([&](const KernelLaunch& launch) { launched.emplace_back(launch.name); });
+        Chain chain;
+        each(chained, [&](const auto& a) { ASSERT_TRUE(chain.add(a)); });
+        chain.launch(stream);
+        ASSERT_EQ(launched.size(), 1u);
+        EXPECT_TRUE(launched[0].starts_with("chain")) << launched[0];
+      });
+      const auto got = chained.all();
+      for (size_t i = 0; i < want.size(); ++i)
+        ASSERT_TRUE(close(text("result ", i).c_str(), got[i], want[i], {"d", {int64_t(got[i].size())}, ""},
+                          bounds::kMoeCuda, seed));
+    }
+  }
+}
+
+TEST(ChainCuda, ReadsWhatItHasWritten) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  expect_wired("a product of a product", [](Wired& w, auto&& visit) {
+    auto second = w.second.args();
+    second.x = w.first.args().y;
+    visit(w.first.args()), visit(second);
+  });
+  expect_wired("products that have nothing to do with each other", [](Wired& w, auto&& visit) {
+    visit(w.first.args()), visit(w.second.args()), visit(w.third.args());
+  });
+  expect_wired("a norm's result, a product later", [](Wired& w, auto&& visit) {
+    auto first = w.first.args(), third = w.third.args();
+    first.x = third.x = w.norm.args().out;
+    visit(w.norm.args()), visit(first), visit(w.second.args()), visit(third);
+  });
+  expect_wired("what was added, read again and written over", [](Wired& w, auto&& visit) {
+    auto norm = w.norm.args();
+    auto second = w.second.args(), third = w.third.args();
+    norm.delta = w.first.args().y, second.x = w.first.args().y, third.x = norm.out, third.y = w.first.args().y;
+    visit(w.first.args()), visit(norm), visit(second), visit(third);
+  });
+  expect_wired("what was added, written over", [](Wired& w, auto&& visit) {
+    auto norm = w.norm.args();
+    auto second = w.second.args(), third = w.third.args();
+    norm.delta = w.first.args().y, second.x = norm.out, second.y = w.first.args().y, third.x = second.y;
+    visit(w.first.args()), visit(norm), visit(second), visit(third);
+  });
+}
+
+TEST(ChainCuda, NormsMayStandAlone) {
+  if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
+  expect_wired("behind all", [](Wired& w, auto&& visit) {
+    auto norm = w.norm.args();
+    norm.delta = w.first.args().y;
+    visit(w.first.args()), visit(norm);
+  });
+  expect_wired("one behind another", [](Wired& w, auto&& visit) {
+    auto norm = w.norm.args(), again = w.again.args();
+    auto second = w.second.args(), third = w.third.args();
+    norm.delta = w.first.args().y, again.residual = norm.residual, again.delta = w.first.args().y;
+    second.x = norm.out, third.x = again.out;
+    visit(w.first.args()), visit(norm), visit(again), visit(second), visit(third);
+  });
+  expect_wired("in front", [](Wired& w, auto&& visit) {
+    auto again = w.again.args();
+    auto first = w.first.args();
+    again.residual = w.norm.args().residual, first.x = again.out;
+    visit(w.norm.args()), visit(again), visit(first);
+  });
+}
+
 TEST(ChainCuda, MultipliesOneToken) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   for (const auto& [in, out] : {std::pair<int64_t, int64_t>{2304, 12576}, {4096, 2304}, {2304, 6720}, {9216, 2304},
@@ -189,7 +301,8 @@ TEST(ChainCuda, MultipliesOneToken) {
 TEST(ChainCuda, RefusesWhatItCannotRun) {
   const Linear<Gpu> odd = linear_problem<Gpu>({.in = 60, .out = 4}, 1).args();
   const Linear<Gpu> two = linear_problem<Gpu>({.tokens = 2}, 1).args();
-  const AddRmsNorm<Gpu> norm = norm_problem<Gpu>({.width = 64}, 1).args();
+  auto one = norm_problem<Gpu>({.width = 64}, 1), another = norm_problem<Gpu>({.width = 64}, 2);
+  const AddRmsNorm<Gpu> norm = one.args();
   const AddRmsNorm<Gpu> wide = norm_problem<Gpu>({.width = 8192}, 1).args();
   Chain chain;
   EXPECT_FALSE(chain.add(odd));
@@ -198,7 +311,7 @@ TEST(ChainCuda, RefusesWhatItCannotRun) {
   EXPECT_TRUE(chain.empty());
   EXPECT_TRUE(chain.add(norm));
   EXPECT_FALSE(chain.empty());
-  EXPECT_FALSE(chain.add(norm)) << "two norms with nothing between them";
+  EXPECT_FALSE(chain.add(another.args())) << "a norm of another residual";
 }
 
 TEST(ChainCuda, TakesNormsOfOneResidual) {
