@@ -301,7 +301,7 @@ struct Breakdown {
     v("method", method, "how a part was timed");
     v("step_ns", step_ns, "the whole step, in the same pass as the parts");
     v("parts", parts, "parts that this model has");
-    v("remainder_ns", remainder_ns, "step less all parts: gaps between kernels; below 0 when leaving a part out helps the others");
+    v("remainder_ns", remainder_ns, "step less all parts: what none of them takes; below 0 by noise");
   }
 };
 

@@ -95,7 +95,7 @@ void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
   const NvtxRange range("breakdown");
   bench.host.progress("breakdown", 0.9);
   const reports::Axes& axes = cell.axes;
-  const int64_t steps = std::min<int64_t>(axes.steps, 8);  // the last ones again, twice for each part
+  const int64_t steps = std::min<int64_t>(axes.steps, 8);  // the last ones again, two or three times for each part
   const StepParts measured = session.breakdown(steps);
   const auto costs = decode_part_costs(bench.plan.config, bench.peer.layout, number_bytes(bench.plan.precision),
                                        axes.batch, axes.context + axes.steps - steps + (steps - 1) / 2,
@@ -104,8 +104,8 @@ void record_breakdown(Bench& bench, Session& session, reports::Cell& cell) {
   cell.breakdown = breakdown;
   if (std::abs(breakdown.remainder_ns) > bounds::kBreakdownRemainder * breakdown.step_ns)
     cell.validity.reasons.push_back(
-        {"breakdown_loose", fmt::format("The parts leave {:.0f} % of the step unexplained; the clock or the overlap of "
-                                        "kernels changes when a part is left out.",
+        {"breakdown_loose", fmt::format("The parts leave {:.0f} % of the step unexplained; the clock changes when parts are left "
+                                        "out.",
                                         100 * breakdown.remainder_ns / breakdown.step_ns)});
 }
 

@@ -230,45 +230,48 @@ class CudaBackend {
     return samples;
   }
 
-  // The step with each part left out in turn, always between two runs of the whole step, because the clock drifts with
-  // the power drawn. What the other parts then read is stale, which changes no time: nothing in a step depends on
-  // values but the experts' addresses, and the session keeps those.
+  // The step with parts added one by one, in order and in the reverse order: where two parts overlap, each gets half of
+  // what that saves (Shapley's value, as far as parts overlap in pairs), and all of them add up to the step. What parts
+  // read of others that are not there is stale, which changes no time: nothing in a step depends on values but the
+  // experts' addresses, and the session keeps those.
   template <class Rewind, class Step>
   StepParts time_parts(int64_t steps, View<const int32_t, 1> next, Rewind&& rewind, Step&& step) {
-    const auto median_of = [&](Graph& graph, std::optional<Part> without) {
-      left_out_ = without;
-      DecodeSamples samples;
-      try {
-        rewind();
-        if (!graph.step) {
-          time_steps(1, graph, next, step);  // captures, warms up
-          rewind();
-        }
-        samples = time_steps(steps, graph, next, step);
-      } catch (...) {
-        left_out_.reset();
-        throw;
-      }
-      left_out_.reset();
+    struct Restore {
+      uint32_t& left_out;
+      ~Restore() { left_out = 0; }
+    } const restore{left_out_};
+    const auto median_of = [&](uint32_t parts) {
+      left_out_ = ~parts;
+      Graph graph;
+      rewind();
+      time_steps(1, graph, next, step);      // captures, warms up
+      rewind();
+      DecodeSamples samples = time_steps(steps, graph, next, step);
       std::sort(samples.step_ns.begin(), samples.step_ns.end());
       return samples.step_ns[samples.step_ns.size() / 2];
     };
     seen_ = 0;
-    Graph whole;
-    std::vector<double> steps_ns = {median_of(whole, {})};
-    const uint32_t seen = seen_;
+    median_of(~0u);
+    std::vector<Part> order;
+    for (const Part part : kAllParts)
+      if (seen_ >> static_cast<int>(part) & 1) order.push_back(part);
+    std::array<double, kParts> added = {};
     StepParts result;
-    result.method = "median of the whole step, run before and after, less that of the step without the part";
-    for (const Part part : kAllParts) {
-      if (!(seen >> static_cast<int>(part) & 1)) continue;
-      Graph graph;
-      const double without = median_of(graph, part);
-      steps_ns.push_back(median_of(whole, {}));
-      const double around = (steps_ns[steps_ns.size() - 2] + steps_ns.back()) / 2;
-      result.parts.push_back({part, std::max(0.0, around - without)});  // a part below the noise takes nothing
+    result.method = "what the part adds to the median of the step, mean of two orders: parts one by one, and in reverse";
+    for (int pass = 0; pass < 2; ++pass) {
+      uint32_t present = 0;
+      double before = median_of(present);
+      for (const Part part : order) {
+        present |= 1u << static_cast<int>(part);
+        const double with = median_of(present);
+        added[static_cast<size_t>(part)] += (with - before) / 2;
+        before = with;
+      }
+      result.step_ns += before / 2;
+      std::reverse(order.begin(), order.end());
     }
-    std::sort(steps_ns.begin(), steps_ns.end());
-    result.step_ns = steps_ns[steps_ns.size() / 2];
+    for (const Part part : order)            // a part below the noise takes nothing
+      result.parts.push_back({part, std::max(0.0, added[static_cast<size_t>(part)])});
     return result;
   }
 
@@ -300,7 +303,7 @@ class CudaBackend {
   bool runs(Part part) {
     seen_ |= 1u << static_cast<int>(part);
     enter(part);
-    return left_out_ != part;
+    return !(left_out_ >> static_cast<int>(part) & 1);
   }
   void enter(Part part) {
     if (marks_ && (marks_->empty() || marks_->back().part != part)) {
@@ -425,7 +428,7 @@ class CudaBackend {
   Stream stream_;
   Chain chain_;                              // what has been collected
   uint32_t joined_ = 0;                      // parts of its operations, a bit each
-  std::optional<Part> left_out_;             // time_parts: the part that is not launched
+  uint32_t left_out_ = 0;                    // time_parts: parts that are not launched, a bit each
   Part running_ = Part::kNorms;              // that the last operation belongs to
   uint32_t seen_ = 0;                        // parts that occurred, a bit each
   StepKernels* noted_ = nullptr;             // of the step that is noted

@@ -123,9 +123,9 @@ class Session {
   // Which kernels served the parts of the last decode steps or prefill: what the launchers chose when the step was captured
   // (CUDA) or ran.
   virtual const StepKernels& kernels() const = 0;
-  // Runs the last `steps` steps again, by part. CPU: each operation is timed. CUDA: the step without the part is
-  // captured and timed; the difference is what the part costs in place, with its launches and without the overlap that
-  // others lend it. Leaves caches, states and tokens unspecified.
+  // Runs the last `steps` steps again, by part. CPU: each operation is timed. CUDA: steps of some of the parts are captured
+  // and timed; a part's time is what it adds to those before it, mean of two opposite orders, so that parts that overlap
+  // share what that saves. Leaves caches, states and tokens unspecified.
   virtual StepParts breakdown(int64_t steps) = 0;
   // The token each row will feed next, [B].
   virtual std::vector<int32_t> next_tokens() = 0;

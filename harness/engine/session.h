@@ -226,7 +226,7 @@ class TransformerSession final : public Session {
       require(steps >= 1 && steps <= length, "session: ", steps, " steps to take apart, ", length, " tokens cached.");
       length -= steps;
     }
-    // The experts of the last step throughout: with a part left out, values and so the routing would change, and with
+    // The experts of the last step throughout: with parts left out, values and so the routing would change, and with
     // it the bytes that the experts take.
     transformer_.keep_routing = experts_.size() == step_experts_.size() && !step_experts_.empty();
     struct Restore {

@@ -139,12 +139,12 @@ struct Chain::Program {
     args.counts = args.phases > 1 || (args.phases == 1 && args.phase[0].input == ChainInput::kNorm);
   }
 
-  // Where a phase finds x; whether it can.
-  bool find(ChainPhase& p, const Bf16* x) const {
+  // Where a phase finds x; whether there is room for a norm that it does not read.
+  bool find(ChainPhase& p, const Bf16* x) {
     p.x = x;
     p.input = ChainInput::kGlobal;
+    if (norm && (norm->out.data != x || norm->out.size[1] != p.columns) && !push_norm()) return false;
     if (norm) {
-      if (norm->out.data != x || norm->out.size[1] != p.columns) return false;
       p.input = ChainInput::kNorm;
       p.delta = norm->delta.data, p.residual = norm->residual.data, p.norm_weight = norm->weight.data;
       p.norm_out = norm->out.data, p.eps = norm->eps;

@@ -119,7 +119,7 @@ __global__ void __maxnreg__(112) chain_kernel(const __grid_constant__ ChainArgs 
     if (p.input == ChainInput::kNorm) stage_norm(p, x, kept, partial), normed = phase;
     if (p.input != ChainInput::kSame) meet();
     const bool last = phase + 1 == a.phases;
-    if (last && a.counts && threadIdx.x == 0) arrive(true);  // all that others wait for is that x has been read
+    if (last && a.counts && threadIdx.x == 0) arrive(false);  // all that others wait for is that x has been read
 
     // A group's sums are finished while the words of the next one are on their way.
     bool more = first_group(warp) < p.groups, unfinished = false;

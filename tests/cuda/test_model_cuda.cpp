@@ -178,6 +178,10 @@ TEST_P(ModelLawsCuda, BreakdownFindsEveryPart) {
   const StepParts step = session->breakdown(20);
   EXPECT_EQ(step.parts.size(), GetParam() == "mla" ? 6u : 7u);
   EXPECT_GT(step.step_ns, 0);
+  double sum = 0;
+  for (const PartTime& part : step.parts) sum += part.time_ns;
+  EXPECT_LT(sum, 1.25 * step.step_ns);       // exactly the step less nothing at all, but for noise
+  EXPECT_GT(sum, 0.5 * step.step_ns);
   session->fill_random(100, 1);
   const DecodeSamples again = session->decode(20);
   const auto fresh = model->open(options);
