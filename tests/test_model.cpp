@@ -122,7 +122,7 @@ TEST_P(ModelLaws, BreakdownAddsUp) {
   }
   const bool linear = GetParam() != "mla";
   EXPECT_EQ(parts.count(Part::kRecurrence), linear ? 1u : 0u);
-  EXPECT_EQ(parts.size(), linear ? 7u : 6u);
+  EXPECT_EQ(parts.size(), linear ? 8u : 7u);
   EXPECT_LE(sum, step.step_ns);
   EXPECT_GE(sum, 0.95 * step.step_ns);
 }

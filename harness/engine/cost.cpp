@@ -135,10 +135,10 @@ std::array<PartCost, kParts> decode_part_costs(const ModelConfig& c, const Layou
       product(Part::kDense, 3 * c.hidden_size * c.intermediate_size);
       continue;
     }
-    at(Part::kExperts).bytes += (c.num_experts * (c.hidden_size + 1) + c.num_shared_experts * expert_parameters(c)) * bytes.act +
+    product(Part::kRouter, c.num_experts * c.hidden_size);
+    at(Part::kExperts).bytes += (c.num_experts + c.num_shared_experts * expert_parameters(c)) * bytes.act +
                                 static_cast<int64_t>(std::llround(distinct_experts * expert_parameters(c) * bytes.act));
-    at(Part::kExperts).flops += 2 * batch * (c.num_experts * c.hidden_size +
-                                             (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c));
+    at(Part::kExperts).flops += 2 * batch * (c.num_experts_per_token + c.num_shared_experts) * expert_parameters(c);
   }
   return parts;
 }

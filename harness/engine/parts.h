@@ -16,21 +16,22 @@ enum class Part {
   kProjections,   // the mixers' input and output projections
   kAttention,     // MLA: append, absorb, attention over the latent cache, value up-projection
   kRecurrence,    // KDA and GDN: gates from their low rank, short convolution, state update and read, output norm
-  kExperts,       // router, routed and shared experts
+  kRouter,        // the router's product; where it is not apart, it counts to the experts
+  kExperts,       // choice, routed and shared experts
   kDense,         // feed-forward of the leading dense layers
   kHead,          // final logits and sampling
   kNorms,         // embedding, residual stream and RMSNorm, running lengths
 };
-inline constexpr int kParts = 7;
-inline constexpr std::array<Part, kParts> kAllParts = {Part::kProjections, Part::kAttention, Part::kRecurrence,
-                                                       Part::kExperts,     Part::kDense,     Part::kHead,
-                                                       Part::kNorms};
+inline constexpr int kParts = 8;
+inline constexpr std::array<Part, kParts> kAllParts = {Part::kProjections, Part::kAttention, Part::kRecurrence, Part::kRouter,
+                                                       Part::kExperts,     Part::kDense,     Part::kHead,       Part::kNorms};
 
 inline const char* part_name(Part part) {
   switch (part) {
     case Part::kProjections: return "projections";
     case Part::kAttention: return "attention";
     case Part::kRecurrence: return "recurrence";
+    case Part::kRouter: return "router";
     case Part::kExperts: return "experts";
     case Part::kDense: return "dense";
     case Part::kHead: return "head";

@@ -17,7 +17,7 @@ COLOURS = {"mla": "#D55E00", "gdn-h": "#009E73", "kimi-linear": "#0072B2"}
 OTHER_COLOURS = ["#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = {"mla": "o", "gdn-h": "^", "kimi-linear": "s"}
 # The parts of a step, from the bottom of a bar; what is left of it is grey.
-PART_COLOURS = {"projections": "#0072B2", "attention": "#D55E00", "recurrence": "#009E73", "experts": "#E69F00",
+PART_COLOURS = {"projections": "#0072B2", "attention": "#D55E00", "recurrence": "#009E73", "router": "#882255", "experts": "#E69F00",
                 "dense": "#56B4E9", "head": "#CC79A7", "norms": "#F0E442", "gaps": "#CCCCCC"}
 NAMES = {"mla": "MLA", "gdn-h": "GDN-H", "kimi-linear": "Kimi Linear"}
 

@@ -115,7 +115,7 @@ TEST_P(ModelLawsCuda, StatesMayBeKeptInBf16) {
     if (GetParam() != "mla") {
       EXPECT_EQ(kernels.at("recurrence"), (std::vector<std::string>{"kda_decode_low_rank_4_blocks"}));
     }
-    EXPECT_EQ(kernels.size(), GetParam() == "mla" ? 6u : 7u);  // every part has a kernel
+    EXPECT_EQ(kernels.size(), GetParam() == "mla" ? 7u : 8u);  // every part has a kernel
   }
 }
 TEST_P(ModelLawsCuda, PrefillIsForwardFromNothing) { law_prefill_is_forward_from_nothing(*model, {0, 0}); }
