@@ -149,11 +149,10 @@ class CpuBackend {
     StepParts result;
     result.method = "each operation timed by the steady clock, mean over the steps; the router's product once more alone, and "
                     "taken from the experts";
-    double& router = part_ns_[static_cast<size_t>(Part::kRouter)];
+    const double router = part_ns_[static_cast<size_t>(Part::kRouter)];
     double& experts = part_ns_[static_cast<size_t>(Part::kExperts)];
     result.step_ns = (samples.wall_ns - router) / static_cast<double>(steps);
-    router = std::min(router, experts / 2);  // noise of a tiny product
-    experts -= router;
+    experts = std::max(0.0, experts - router);
     result.parts = parts();
     for (PartTime& part : result.parts) part.time_ns /= static_cast<double>(steps);
     return result;

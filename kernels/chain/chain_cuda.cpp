@@ -14,9 +14,8 @@ bool aligned(const void* p, int bytes) { return reinterpret_cast<uintptr_t>(p) %
 int round_up(int64_t x, int to) { return static_cast<int>((x + to - 1) / to * to); }
 
 // Rounds of groups, the last ones, that are handed out to the warps that are ready for them: a warp has as many of them
-// in its ring as it takes to even out what came before. What is handed out is ordered a group ahead, and a group of one
-// unit takes no longer than the order: that is worth it where a last round that is not full weighs more (measured:
-// kernels/README.md, row 13).
+// in its ring as it takes to even out what came before. Groups of one unit are handed out only where they are fewer rounds
+// than kRoundsOfOne: with more it was slower (kernels/README.md, row 13).
 constexpr double kHandedRounds = 3.5;
 constexpr int kRoundsOfOne = 8;
 
