@@ -13,6 +13,10 @@ __device__ inline void init_copy_barrier(CopyBarrier* barrier, int arrivals) {
 }
 // Behind init_copy_barrier, by the same thread: the copy engine sees the barriers.
 __device__ inline void publish_copy_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// What this thread has read of shared memory is read: copies that are asked for behind this may write over it. Before it
+// says so to who asks, because neither a barrier's arrival nor __syncthreads waits for loads that are on their way; they
+// were overtaken when another kernel's loads kept the multiprocessor busy (kernels/README.md, row 15 of `chain/`).
+__device__ inline void fence_async_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // What is read once: first to leave the L2.
 __device__ inline uint64_t read_once_policy() {
   uint64_t policy;
@@ -29,6 +33,13 @@ __device__ inline void copy_part(void* shared, const void* global, int bytes, Co
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
           shared_address(shared)),
       "l"(global), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
+      : "memory");
+}
+__device__ inline void copy_part(void* shared, const void* global, int bytes, CopyBarrier* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          shared_address(shared)),
+      "l"(global), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
 }
 __device__ inline void start_copy(void* shared, const void* global, int bytes, CopyBarrier* barrier, uint64_t policy) {

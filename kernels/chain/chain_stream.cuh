@@ -33,8 +33,8 @@ struct alignas(8) UnitNote {
 };
 
 // In shared memory, beside the slots. A slot is full when its bytes have come, and empty when its warp has read them. All
-// threads concerned arrive, not one for all behind a barrier: ptxas drops a __syncwarp of lanes that it knows to be together,
-// and racecheck follows neither that nor one barrier behind another. It is as fast.
+// threads concerned arrive, each behind a fence of its own, not one for all behind a barrier: ptxas drops a __syncwarp of
+// lanes that it knows to be together, and racecheck follows neither that nor one barrier behind another. It is as fast.
 struct Rings {
   static constexpr int kSlots = kChainWarps * kChainDepth;
   CopyBarrier full[kSlots], empty[kSlots];
@@ -208,6 +208,7 @@ class UnitRing {
   __device__ UnitNote note() const { return rings_.note[first_ + take_]; }
   // This lane has read it.
   __device__ void pop() {
+    fence_async_shared();
     arrive_at(rings_.empty + first_ + take_);
     if (++take_ == kChainDepth) take_ = 0, parity_ ^= 1;
   }

@@ -51,7 +51,8 @@ struct DeltaRule {
   View<Accum, 4> state;                 // [B, H, V, K]             updated in place; K is contiguous
   View<Bf16, 4> state_bf16;             // [B, H, V, K]             instead of `state`, when state_type says so
   View<const int32_t, 1> lengths;       // [B]  tokens before these: seeds stochastic rounding, otherwise unused
-  // No kernel that is still running when this one is launched writes the states: they may be read before its wait.
+  // No kernel that may still run when this one starts writes the states: they may be read before its wait. Kernels that let
+  // the next one start before they have waited themselves may be several.
   bool states_at_rest = false;
   View<Act, 3> out;                     // [B, T, H V]
   int heads, key_dim, value_dim, gate_dim;  // H, K, V, G

@@ -215,10 +215,13 @@ __device__ __forceinline__ void decode(const LowRankDeltaRule<Gpu>& args) {
   if constexpr (kSplit > 1)
     cluster.barrier_arrive();  // waited for below: the others' shared memory exists by then
 
-  // Not before the wait, where it would be worth 1 % of a step: with three kernels under way some tokens came out wrong
-  // (kernels/README.md, row 5h).
+  // With four blocks a head the kernel behind may start while this one still waits: 0.6 % of a step, measured with the chain
+  // behind (kernels/README.md, row 5i). Elsewhere not before the wait: 0.5 us slower at B = 1, since this kernel's own reads
+  // then wait behind those of the next.
+  constexpr bool kEarly = kLowRank && kSplit == 4;
+  if constexpr (kEarly) device::let_next_start();
   device::wait_for_previous();
-  device::let_next_start();
+  if constexpr (!kEarly) device::let_next_start();
 
   const bf16* const qkv = device::as_bf16(a.qkv.data) + b * a.qkv.stride[0];
   qk.load_now(qkv, qk_channel);

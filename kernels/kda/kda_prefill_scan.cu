@@ -17,7 +17,7 @@
 
 #include <cstddef>
 
-#include "kernels/kda/kda_bulk_copy.cuh"
+#include "kernels/base/bulk_copy.cuh"
 #include "kernels/kda/kda_cuda.cuh"
 
 namespace kdabench::kda {
@@ -29,12 +29,12 @@ using device::pack_bf16;
 // A stage holds the rows of u that the block needs, and the rest of the tile as it is.
 template <int K, int kValues>
 __device__ inline void load_stage(Tile<K, kValues>& stage, const Tile<K>& tile, int first_value,
-                                  Barrier& loaded) {
-  constexpr uint32_t kBytes = sizeof stage, kBytesOfU = sizeof stage.u, kRest = kBytes - kBytesOfU;
+                                  device::CopyBarrier* loaded) {
+  constexpr int kBytes = sizeof stage, kBytesOfU = sizeof stage.u, kRest = kBytes - kBytesOfU;
   static_assert(offsetof(Tile<K>, u) == kRest);
-  expect_bytes(loaded, kBytes);
-  bulk_copy(&stage, &tile, kRest, loaded);
-  bulk_copy(&stage.u, &tile.u[first_value], kBytesOfU, loaded);
+  device::expect_bytes(loaded, kBytes);
+  device::copy_part(&stage, &tile, kRest, loaded);
+  device::copy_part(&stage.u, &tile.u[first_value], kBytesOfU, loaded);
 }
 
 // Two right operands (k = 16, n = 8 each, side by side in n) of a matrix stored as [n, k].
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
   constexpr int V = K, kTiles = K / 8, kTokens = kChunk / 8, kRow = Stage::kRow, kSquare = Stage::kSquare;
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   auto* const stages = reinterpret_cast<Stage*>(shared_bytes);
-  __shared__ Barrier loaded[2];
+  __shared__ device::CopyBarrier loaded[2];
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, h = blockIdx.y;
   const int first_value = blockIdx.x * 16 * kWarps, value = warp * 16;  // of the block; of the warp inside it
@@ -110,9 +110,9 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
   device::wait_for_previous();
 
   if (threadIdx.x == 0) {
-    init_barrier(loaded[0]);
-    init_barrier(loaded[1]);
-    load_stage(stages[0], tiles[0], first_value, loaded[0]);
+    device::init_copy_barrier(loaded, 1), device::init_copy_barrier(loaded + 1, 1);
+    device::publish_copy_barriers();
+    load_stage(stages[0], tiles[0], first_value, loaded);
   }
   update_conv_state<K>(a, b, h);
 
@@ -131,8 +131,8 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
   for (int chunk = 0; chunk < chunked.chunks; ++chunk) {
     const Stage& s = stages[chunk % 2];
     if (threadIdx.x == 0 && chunk + 1 < chunked.chunks)
-      load_stage(stages[(chunk + 1) % 2], tiles[chunk + 1], first_value, loaded[(chunk + 1) % 2]);
-    wait_for_phase(loaded[chunk % 2], chunk / 2 % 2);
+      load_stage(stages[(chunk + 1) % 2], tiles[chunk + 1], first_value, loaded + (chunk + 1) % 2);
+    device::await_copy(loaded + chunk % 2, chunk / 2 % 2);
 
     float written[kTokens][4], o[kTokens][4];
 #pragma unroll
@@ -187,6 +187,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1)
         const int64_t token = int64_t{chunk} * kChunk + 8 * n + 2 * t + i % 2;
         if (token < T) out[token * a.out.stride[1] + i / 2 * 8] = __float2bfloat16_rn(o[n][i]);
       }
+    device::fence_async_shared();
     __syncthreads();  // the stage may be overwritten
   }
 

@@ -4,7 +4,7 @@
 
 #include <cuda.h>  // CUtensorMap; types only, the driver's function is asked for at run time
 
-#include "kernels/base/device.cuh"
+#include "kernels/base/bulk_copy.cuh"
 #include "kernels/base/error.h"
 
 namespace kdabench::device {
@@ -30,10 +30,9 @@ __device__ inline void barrier_wait(uint64_t* barrier, uint32_t parity) {
       "r"(parity)
       : "memory");
 }
-// Makes this thread's ordinary accesses ordered before later ones of the copy engine and the tensor cores. The second
-// is for shared memory alone, and cheaper.
+// Makes this thread's ordinary accesses ordered before later ones of the copy engine and the tensor cores;
+// fence_async_shared is for shared memory alone, and cheaper.
 __device__ inline void fence_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
-__device__ inline void fence_async_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 // ---- tensor copies ---------------------------------------------------------------------------------------
 // A box of [rows, 64 bf16] whose 128-byte rows are swizzled (16-byte chunk ^ row % 8) as they arrive.

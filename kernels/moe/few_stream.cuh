@@ -80,6 +80,7 @@ class PieceStream {
     return reinterpret_cast<const bf16*>(slots_ + take_ * kFewSlotBytes);
   }
   __device__ void pop() {
+    fence_async_shared();
     __syncwarp();
     --in_flight_;
     if (++take_ == kFewDepth) take_ = 0, parity_ ^= 1;
