@@ -13,9 +13,9 @@ __device__ inline void init_copy_barrier(CopyBarrier* barrier, int arrivals) {
 }
 // Behind init_copy_barrier, by the same thread: the copy engine sees the barriers.
 __device__ inline void publish_copy_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-// What this thread has read of shared memory is read: copies that are asked for behind this may write over it. Before it
-// says so to who asks, because neither a barrier's arrival nor __syncthreads waits for loads that are on their way; they
-// were overtaken when another kernel's loads kept the multiprocessor busy (kernels/README.md, row 15 of `chain/`).
+// What this thread has read of shared memory is read: copies that are asked for behind this may write over it. It goes in
+// front of what tells who asks: an mbarrier's arrival does not wait for loads that are on their way, and copies overtook
+// them while another kernel's loads kept the multiprocessor busy (kernels/README.md, row 15 of `chain/`).
 __device__ inline void fence_async_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // What is read once: first to leave the L2.
 __device__ inline uint64_t read_once_policy() {

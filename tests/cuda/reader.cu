@@ -35,10 +35,12 @@ __global__ void __launch_bounds__(kThreads, 4)
 
 int start_reading(const void* memory, int64_t bytes, int* flags, cudaStream_t stream) {
   // With less shared memory set aside, a kernel that needs more would wait for this one's end.
-  check(cudaFuncSetAttribute(reader_kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+  check(cudaFuncSetAttribute(reader_kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                             cudaSharedmemCarveoutMaxShared),
         "set shared memory aside");
   const int blocks = device::multiprocessors();
-  reader_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const uint4*>(memory), static_cast<uint32_t>(bytes / 16), flags);
+  reader_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const uint4*>(memory), static_cast<uint32_t>(bytes / 16),
+                                                 flags);
   check(cudaGetLastError(), "start the reader");
   return blocks;
 }

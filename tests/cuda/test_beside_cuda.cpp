@@ -1,9 +1,9 @@
-// Kernels that fill shared memory by copies while they read it, beside a kernel that keeps every multiprocessor busy reading
-// from memory: reads of shared memory take long meanwhile, and what is filled again before they have ended shows: without the
-// fence in UnitRing::pop, experts of one token were others in 13 to 17 of 300 runs (kernels/README.md, row 15 of `chain/`).
-// moe_stream, moe_tiles and mla_prefill are not here: a block of theirs takes a multiprocessor for itself.
+// Kernels that fill shared memory by copies while they read it, beside a kernel that keeps every multiprocessor busy
+// reading from memory: reads of shared memory take long meanwhile, and what is filled again before they have ended shows.
+// Without the fence in UnitRing::pop, experts of one token were others in 13 to 17 of 300 runs (kernels/README.md, row 15
+// of `chain/`). moe_stream, moe_tiles and mla_prefill are not here: a block of theirs has a multiprocessor for itself.
 
-#include <algorithm>
+#include <tuple>
 #include <vector>
 
 #include "kernels/chain/chain.h"
@@ -57,7 +57,7 @@ void expect_same_beside(int64_t numbers, int64_t runs, Launch&& launch) {
   EXPECT_EQ(others, 0) << "numbers that are others than alone, in " << other_runs << " of " << runs << " runs";
 }
 
-// In the first units of a phase rings are full and the memory is idle, so that a slot is filled again soonest.
+// Of several phases: in the first units of each, rings are full and the memory idle.
 TEST(BesideAReaderCuda, ChainsOfProducts) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
   constexpr int64_t kProducts = 6;
@@ -108,7 +108,8 @@ TEST(BesideAReaderCuda, Experts) {
 
 TEST(BesideAReaderCuda, Attention) {
   if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
-  for (const auto& [batch, tokens, context] : {std::tuple<int64_t, int64_t, int32_t>{1, 1, 4000}, {4, 1, 9000}, {16, 2, 1000}}) {
+  using Case = std::tuple<int64_t, int64_t, int32_t>;
+  for (const auto& [batch, tokens, context] : {Case{1, 1, 4000}, {4, 1, 9000}, {16, 2, 1000}}) {
     SCOPED_TRACE(text(batch, " sequences, ", tokens, " tokens behind ", context));
     MlaShape s;
     s.batch = batch, s.tokens = tokens, s.heads = 32, s.nope_dim = 128, s.rope_dim = 64, s.value_dim = 128, s.rank = 512;
@@ -130,7 +131,8 @@ TEST(BesideAReaderCuda, RecurrenceOfManyTokens) {
     const uint64_t seed = fresh_seed();
     Mirror rule(delta_problem<Gpu>(s, seed)), before(delta_problem<Gpu>(s, seed));
     const auto again = [&](auto& to, auto& from, cudaStream_t stream) {
-      check(cudaMemcpyAsync(rule.pointer(to), before.pointer(from), to.size() * sizeof(to[0]), cudaMemcpyDeviceToDevice, stream),
+      check(cudaMemcpyAsync(rule.pointer(to), before.pointer(from), to.size() * sizeof(to[0]), cudaMemcpyDeviceToDevice,
+                            stream),
             "put the state back");
     };
     expect_same_beside(700 * 32 * 128, 40, [&](Arena& scratch, Bf16* out, cudaStream_t stream) {
