@@ -137,9 +137,14 @@ TEST(Plan, AnotherModelHasAnotherName) {
   ModelFlags flags;
   flags.rope_theta = "10000";
   EXPECT_EQ(configured("tiny", flags).name, "tiny+rope");
-  EXPECT_EQ(configured("tiny", {.state_dtype = "bf16"}).name, "tiny+bf16-state");
-  EXPECT_EQ(configured("tiny", {.state_dtype = "fp32"}).name, "tiny");
-  EXPECT_THROW(configured("tiny", {.state_dtype = "bf"}), Error);
+  const auto with_state = [](const char* dtype) {
+    ModelFlags only;
+    only.state_dtype = dtype;
+    return configured("tiny", only).name;
+  };
+  EXPECT_EQ(with_state("bf16"), "tiny+bf16-state");
+  EXPECT_EQ(with_state("fp32"), "tiny");
+  EXPECT_THROW(with_state("bf"), Error);
   flags.rope_theta = "0";
   EXPECT_EQ(configured("tiny", flags).name, "tiny");
 }

@@ -98,7 +98,9 @@ TEST_P(ScoringModels, WeighIsThePlainSum) {
         EXPECT_NEAR(weights[q][c], plain_weight(*model, questions[q].prompt, questions[q].continuations[c]), 2e-4)
             << "question " << q << ", continuation " << c;
     }
-    if (single) EXPECT_EQ(count.read, each + 70);  // the beginning once, every end once
+    if (single) {
+      EXPECT_EQ(count.read, each + 70);  // the beginning once, every end once
+    }
   }
 }
 
